@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: MIT */
+/* The types that stack.c lists, one a folder. */
+#pragma once
+
+#include "backend.h"
+
+extern const struct backend_type local_type; /* local/ */
+extern const struct backend_type mem_type;   /* mem/ */
