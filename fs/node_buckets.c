@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/* buckets/: each bucket that the backend keeps as a directory of this machine is served as it is. */
+#include "backend.h"
+#include "cleanup.h"
+#include "disk.h"
+#include "kinds.h"
+#include "remote.h"
+#include "serve_private.h"
+
+#include <errno.h>
+
+static int buckets_getattr(struct call *c, struct node *n, struct attr *ret)
+{
+	node_stat(c, n, 0755, c->serve->started_ns, &ret->st);
+	ret->entry_ttl = TTL_FIXED;
+	ret->attr_ttl = TTL_LISTED;
+	return 0;
+}
+
+/* The backend, when this call may ask it. */
+static int ask(struct call *c, struct remote *remote, struct backend **ret)
+{
+	int r = call_may_block(c, remote);
+	return r < 0 ? r : remote_backend(remote, ret, &c->fault);
+}
+
+static int bucket_child(struct call *c, struct node *dir, const char *name, struct child *ret)
+{
+	struct backend *be;
+	struct disk_root properties = {.is_shared = true}; /* jobs write there, and other mounts */
+	int fd, r = ask(c, dir->remote, &be);
+	if (r == 0)
+		r = backend_bucket_dir(be, name, &fd, &c->fault);
+	if (r == -ENOENT)
+		c->fault.text[0] = '\0';
+	return r < 0 ? r : disk_top(fd, &properties, dir->remote, ret);
+}
+
+static int buckets_lookup(struct call *c, struct node *dir, const char *name, struct child *ret)
+{
+	return str_is_plain_name(name) ? bucket_child(c, dir, name, ret) : -ENOENT;
+}
+
+struct bucket_list {
+	struct listing *listing;
+	struct child child;
+};
+
+static int list_bucket(void *arg, const char *name)
+{
+	const struct bucket_list *list = arg;
+	return listing_add(list->listing, name, &list->child);
+}
+
+static int buckets_list(struct call *c, struct node *dir, struct listing *ret)
+{
+	struct backend *be;
+	struct bucket_list list = {ret, {.kind = &kind_disk, .remote = dir->remote, .type = S_IFDIR}};
+	int r = ask(c, dir->remote, &be);
+	return r < 0 ? r : backend_bucket_list(be, list_bucket, &list, &c->fault);
+}
+
+static int buckets_mkdir(struct call *c, struct node *dir, const char *name, mode_t mode, struct child *ret)
+{
+	struct backend *be;
+	int r = ask(c, dir->remote, &be);
+	if (r == 0)
+		r = backend_bucket_create(be, name, &c->fault);
+	return r < 0 ? r : bucket_child(c, dir, name, ret);
+}
+
+static int buckets_rmdir(struct call *c, struct node *dir, const char *name)
+{
+	struct backend *be;
+	int r = ask(c, dir->remote, &be);
+	return r < 0 ? r : backend_bucket_remove(be, name, &c->fault);
+}
+
+const struct node_kind kind_buckets = {
+	.name = "buckets",
+	.type = S_IFDIR,
+	.getattr = buckets_getattr,
+	.lookup = buckets_lookup,
+	.list = buckets_list,
+	.mkdir = buckets_mkdir,
+	.rmdir = buckets_rmdir,
+};
