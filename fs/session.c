@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What libfuse does around a mount, made explicit: its words and fusermount3's become the reason of a failure, and its
+ * habit of unmounting whatever is at a path is kept from hitting somebody else's mount.
+ */
+#include "session.h"
+
+#define FUSE_USE_VERSION 314
+
+#include <errno.h>
+#include <fcntl.h>
+#include <fuse_lowlevel.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "log.h"
+#include "options.h"
+
+static void log_from_libfuse(enum fuse_log_level level, const char *format, va_list ap)
+	__attribute__((format(printf, 2, 0)));
+
+static void log_from_libfuse(enum fuse_log_level level, const char *format, va_list ap)
+{
+	char text[512];
+
+	if (vsnprintf(text, sizeof(text), format, ap) < 0)
+		return;
+	text[strcspn(text, "\n")] = '\0';
+	log_at(level <= FUSE_LOG_ERR       ? LOG_LEVEL_ERROR
+	       : level == FUSE_LOG_WARNING ? LOG_LEVEL_WARNING
+					   : LOG_LEVEL_DEBUG,
+	       "libfuse: %s", text);
+}
+
+/* Standard error goes into a pipe for a while: fusermount3 has the only words for what it did not like. */
+struct captured {
+	int saved, from;
+};
+
+static int capture_begin(struct captured *ret)
+{
+	int end[2];
+
+	(void)fflush(stderr);
+	if (pipe2(end, O_CLOEXEC | O_NONBLOCK) < 0)
+		return -errno;
+	ret->saved = fcntl(2, F_DUPFD_CLOEXEC, 3);
+	ret->from = end[0];
+	(void)dup2(end[1], 2);
+	close(end[1]);
+	return 0;
+}
+
+static void capture_end(struct captured *captured, char *text, size_t size)
+{
+	(void)fflush(stderr);
+	if (captured->saved >= 0)
+		(void)dup2(captured->saved, 2);
+	else
+		close(2);
+	ssize_t n = read(captured->from, text, size - 1);
+	text[n > 0 ? n : 0] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+	if (captured->saved >= 0)
+		close(captured->saved);
+	close(captured->from);
+}
+
+static int explain_failure(const char *path, const char *words, struct fault *reterr)
+{
+	cleanup_free char *fusermount = NULL;
+
+	if (access("/dev/fuse", F_OK) < 0)
+		return fault_set(reterr, ENODEV,
+				 "there is no /dev/fuse: load the kernel's module with `modprobe fuse`; "
+				 "a container needs `--device /dev/fuse --cap-add SYS_ADMIN`");
+	if (geteuid() != 0 && access("/dev/fuse", R_OK | W_OK) < 0)
+		return fault_set(reterr, EACCES,
+				 "only root may open /dev/fuse here: let users, with `chmod 666 /dev/fuse` "
+				 "as root (that is how udev makes it)");
+	if (geteuid() != 0 && options_find_program("fusermount3", &fusermount) < 0)
+		return fault_set(reterr, ENOENT,
+				 "fusermount3 is not on PATH: install the package fuse3, or mount as root");
+	if (strstr(words, "Operation not permitted"))
+		return fault_set(reterr, EPERM,
+				 "cannot mount at %s: %s (a container needs `--device /dev/fuse "
+				 "--cap-add SYS_ADMIN`)",
+				 path, words);
+	return fault_set(reterr, EIO, "cannot mount at %s: %s", path,
+			 words[0] ? words : "libfuse did not say why");
+}
+
+int session_open(const char *path, const char *fuse_options, const struct fuse_lowlevel_ops *ops,
+		 void *userdata, struct session *ret, struct fault *reterr)
+{
+	char *argv[] = {"trainfs", "-o", (char *)fuse_options, NULL};
+	struct fuse_args args = FUSE_ARGS_INIT(3, argv);
+	struct session session = {.path = path};
+	struct captured captured = {.from = -1, .saved = -1};
+	char words[512];
+
+	int r = capture_begin(&captured);
+	if (r < 0)
+		return fault_set(reterr, -r, "cannot make a pipe: %s", strerror(-r));
+	session.fuse = fuse_session_new(&args, ops, sizeof(*ops), userdata);
+	fuse_opt_free_args(&args);
+	bool is_mounted = session.fuse && fuse_session_mount(session.fuse, path) == 0;
+	capture_end(&captured, words, sizeof(words));
+	fuse_set_log_func(log_from_libfuse);
+	if (!session.fuse)
+		return fault_set(reterr, EINVAL, "libfuse refused the options %s: %s", fuse_options, words);
+	if (!is_mounted) {
+		fuse_session_destroy(session.fuse);
+		return explain_failure(path, words, reterr);
+	}
+	r = mountpoint_find(path, &session.mountpoint);
+	if (r < 0) {
+		session_close(&session);
+		return fault_set(reterr, -r, "mounted at %s, but the mount table does not show it", path);
+	}
+	*ret = session;
+	return 0;
+}
+
+/* Is the topmost mount at our path still ours, not one that came later? */
+static bool is_still_mounted(const struct session *session)
+{
+	struct mountpoint there = {0};
+
+	if (mountpoint_find(session->path, &there) < 0)
+		return false;
+	bool is_same = there.major == session->mountpoint.major && there.minor == session->mountpoint.minor;
+	mountpoint_release(&there);
+	return is_same;
+}
+
+void session_detach(const struct session *session)
+{
+	struct fault fault = {0};
+
+	if (!is_still_mounted(session))
+		return;
+	int r = mountpoint_detach(session->path, false, &fault);
+	if (r < 0 && is_still_mounted(session)) {
+		log_info("%s is in use, detaching it lazily", session->path);
+		r = mountpoint_detach(session->path, true, &fault);
+		if (r < 0)
+			log_error("%s", fault.text);
+	}
+}
+
+void session_close(struct session *session)
+{
+	int end[2];
+
+	if (!session->fuse)
+		return;
+	session_detach(session);
+	/*
+	 * fuse_session_unmount would unmount whatever is at our path by now, unless its descriptor polls as broken. So
+	 * that becomes the writing end of a pipe without a reader; /dev/fuse is closed, which aborts the connection of
+	 * a mount that was detached in use.
+	 */
+	if (pipe2(end, O_CLOEXEC) == 0) {
+		(void)dup2(end[1], fuse_session_fd(session->fuse));
+		close(end[0]);
+		close(end[1]);
+	}
+	fuse_session_unmount(session->fuse);
+	fuse_session_destroy(STEAL(session->fuse));
+	mountpoint_release(&session->mountpoint);
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A libfuse session with its place in the mount table: mounting gives a reason when it fails, and unmounting takes away
+ * no more than its own.
+ */
+#pragma once
+
+#include "fault.h"
+#include "mountpoint.h"
+
+#include <stdbool.h>
+
+struct fuse_lowlevel_ops;
+struct fuse_session;
+
+struct session {
+	const char *path; /* borrowed */
+	struct mountpoint mountpoint;
+	struct fuse_session *fuse;
+};
+
+/*
+ * Mounts at `path` (resolved, a directory) with the -o options of libfuse. Standard error is captured meanwhile, for
+ * what fusermount3 has to say. Before threads start.
+ */
+int session_open(const char *path, const char *fuse_options, const struct fuse_lowlevel_ops *ops,
+		 void *userdata, struct session *ret, struct fault *reterr);
+
+/* Unmounts it, lazily if it is in use; does nothing if it is not there any more. Callable from any thread, repeatedly. */
+void session_detach(const struct session *session);
+
+/* Detaches and frees; the connection is over afterwards. No thread may be in the session's loop. Takes a zeroed one. */
+void session_close(struct session *session);
