@@ -1,0 +1,2 @@
+def main(dataset_dir, model_output_dir):
+    pass
