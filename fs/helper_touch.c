@@ -87,9 +87,9 @@ static void stop_locked(struct touch *touch)
 {
 	if (touch->pipe_fd < 0)
 		return;
+	(void)kill(touch->pid, SIGKILL); /* first: it would begin to end by itself when the pipe does */
 	close(touch->pipe_fd);
 	touch->pipe_fd = -1;
-	(void)kill(touch->pid, SIGKILL); /* it may have ended */
 	(void)waitpid(touch->pid, NULL, WNOHANG);
 	touch->pid = 0;
 }
