@@ -20,6 +20,7 @@
 #include "file.h"
 #include "jobs.h"
 #include "kinds.h"
+#include "log.h"
 #include "models.h"
 #include "notify.h"
 #include "pool.h"
@@ -53,8 +54,6 @@ const char *drafts_owner(const struct drafts *drafts)
 
 static void draft_free(struct draft *draft)
 {
-	if (draft->fd >= 0)
-		close(draft->fd);
 	pthread_rwlock_destroy(&draft->freeze);
 	free(draft->dir);
 	free(draft->model);
@@ -64,6 +63,17 @@ static void draft_free(struct draft *draft)
 	free(draft);
 }
 
+void draft_remove_left(void *arg)
+{
+	struct draft *draft = arg;
+	drafts_lock(draft->remote->drafts);
+	bool is_left = draft->is_left;
+	draft->is_left = false;
+	drafts_unlock(draft->remote->drafts);
+	if (is_left && tree_remove(AT_FDCWD, draft->dir) < 0) /* the next mount sweeps it */
+		log_warning("cannot remove %s, ignoring", draft->dir);
+}
+
 void drafts_free(struct drafts *drafts)
 {
 	if (!drafts)
@@ -71,6 +81,7 @@ void drafts_free(struct drafts *drafts)
 	while (drafts->first) {
 		struct draft *draft = drafts->first;
 		drafts->first = draft->next;
+		draft_remove_left(draft);
 		draft_free(draft);
 	}
 	free(drafts->dir);
@@ -97,14 +108,13 @@ int drafts_new(struct remote *remote, struct drafts **ret, struct fault *reterr)
 	return 0;
 }
 
-/* A struct for a row; its directory is opened, not made. */
+/* A struct for a row; its directory is looked for, not made. */
 int draft_new(struct drafts *drafts, const struct draft_row *row, struct draft **ret)
 {
 	struct draft *draft = calloc(1, sizeof(*draft));
 	if (!draft)
 		return -ENOMEM;
 	pthread_rwlock_init(&draft->freeze, NULL);
-	draft->fd = -1;
 	draft->id = row->id;
 	draft->remote = drafts->remote;
 	draft->place = row->place;
@@ -119,7 +129,8 @@ int draft_new(struct drafts *drafts, const struct draft_row *row, struct draft *
 		draft_free(draft);
 		return -ENOMEM;
 	}
-	draft->fd = open(draft->dir, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+	draft->is_lost = lstat(draft->dir, &st) < 0 || !S_ISDIR(st.st_mode);
 	*ret = draft;
 	return 0;
 }
@@ -330,9 +341,9 @@ static const char in_sending[] = "this draft is being submitted: it takes no mor
 
 int draft_child(struct draft *draft, struct child *ret)
 {
-	if (draft->fd < 0)
+	if (draft->is_lost)
 		return -EIO;
-	int fd = openat(draft->fd, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int fd = open(draft->dir, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	LOCK_SCOPE(&draft->remote->drafts->lock);
@@ -463,13 +474,19 @@ static int wait_for_verdict(struct call *c, struct draft *draft)
 	return CALL_PARKED;
 }
 
+static int sync_directory(const struct draft *draft)
+{
+	cleanup_close int fd = open(draft->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+}
+
 int draft_sync(struct call *c, struct draft *draft)
 {
 	if (c->request->has_waited)
 		return verdict(draft);
 	bool is_sent_by_sync = draft->place != PLACE_DRAFTS && !node_is_passing(draft->name);
 	if (!is_sent_by_sync && !draft->is_frozen)
-		return syncfs(draft->fd) < 0 && errno != EBADF ? -errno : 0;
+		return sync_directory(draft);
 	if (draft->is_gone)
 		return draft->result;
 	if (submission_is_empty(draft->dir) && !draft->is_frozen)

@@ -20,8 +20,8 @@ struct draft {
 	/* immutable */
 	int64_t id;
 	struct remote *remote;
-	char *dir; /* absolute */
-	int fd;    /* O_PATH, of dir; -1 when it could not be opened */
+	char *dir;    /* absolute */
+	bool is_lost; /* its directory was not there when the row was read */
 
 	/* protected by the table's lock */
 	enum place place;
@@ -30,6 +30,7 @@ struct draft {
 	char owner[24];
 	char *job; /* decided id */
 	bool is_gone;
+	bool is_left;      /* gone, but its directory stays for a while */
 	bool is_replayed;  /* a mount before this one may have sent it */
 	const char *doing; /* for transfers.tsv: "checking", "sending"; NULL: nothing */
 	char *verdict;     /* why it was refused, until something changes */

@@ -23,13 +23,16 @@ void drafts_unlock(struct drafts *drafts);
 /* The id of this mount, as owners are named. */
 const char *drafts_owner(const struct drafts *drafts);
 
-/* A struct for a row, not in the table yet; its directory is opened, not made. */
+/* A struct for a row, not in the table yet; its directory is looked for, not made. */
 int draft_new(struct drafts *drafts, const struct draft_row *row, struct draft **ret);
 struct draft *drafts_by_id_locked(struct drafts *drafts, int64_t id);
 void draft_forget_locked(struct draft *draft);
 
 /* A name below drafts/ that is free: `wanted`, or with _2, _3 ...; caller frees. */
 int drafts_free_name_locked(struct drafts *drafts, const char *wanted, char **ret);
+
+/* The directory of a draft that is gone, if it is still there; takes a struct draft. */
+void draft_remove_left(void *arg);
 
 /* The kernel is told that the entry of a draft at this place is another now. */
 void drafts_tell_entry(struct drafts *drafts, enum place place, const char *model, const char *name);

@@ -5,7 +5,8 @@
  *   complete  journal_draft_complete    it is to be submitted, whatever happens to us
  *   claimed   journal_draft_claim       its job id is decided; from here on the service is asked before it is sent again
  *   sent      the backend has it
- *   done      journal_draft_sent        the draft is gone; only its directory is left to remove
+ *   done      journal_draft_sent        the draft is gone; its directory is left for those who read it as the
+ *                                       job's package, and removed LEFT_MS later
  */
 #include "sending.h"
 
@@ -26,13 +27,14 @@
 #include "serve_private.h"
 #include "submission.h"
 #include "submitted.h"
+#include "timers.h"
 
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 
-enum { ID_MAX = 127, TRIES_FOR_AN_ID = 1000, ASK_AGAIN_MS = 5000 };
+enum { ID_MAX = 127, TRIES_FOR_AN_ID = 1000, ASK_AGAIN_MS = 5000, LEFT_MS = 60000 };
 
 static void set_doing(struct draft *draft, const char *doing)
 {
@@ -230,6 +232,12 @@ static void end_with(struct draft *draft, int result)
 		draft_tell_end(draft, result);
 }
 
+static void leaving_is_due(void *arg)
+{
+	struct draft *draft = arg;
+	(void)pool_submit(draft->remote->pool, draft_remove_left, draft); /* full: the unmount removes it */
+}
+
 static void became(struct draft *draft)
 {
 	struct remote *remote = draft->remote;
@@ -242,7 +250,7 @@ static void became(struct draft *draft)
 		log_warning("cannot journal that %s was sent: %s, ignoring", draft->name, strerror(-r));
 	crash_point("done");
 	drafts_lock(remote->drafts);
-	draft->is_gone = true;
+	draft->is_gone = draft->is_left = true;
 	remote->drafts->changed_ns = now;
 	drafts_unlock(remote->drafts);
 	drafts_tell_entry(remote->drafts, draft->place, draft->model, draft->name);
@@ -255,7 +263,8 @@ static void became(struct draft *draft)
 		(void)models_refresh(remote->models, NULL);
 	remote_poke(remote);
 	end_with(draft, 0);
-	(void)tree_remove(AT_FDCWD, draft->dir); /* what is left is swept at the next mount */
+	(void)timers_in(remote->serve->timers, LEFT_MS, leaving_is_due,
+			draft); /* else the unmount removes it */
 }
 
 /* The service has it, or has not, or does not say: 0, -ENOENT, another error. */

@@ -26,7 +26,7 @@ static bool settles(const struct draft *draft)
 {
 	const struct remote *remote = draft->remote;
 	return (draft->place == PLACE_TRAIN || draft->place == PLACE_JOBS) && !remote->conf->confirm &&
-	       !draft->is_gone && !draft->is_frozen && draft->fd >= 0 &&
+	       !draft->is_gone && !draft->is_frozen && !draft->is_lost &&
 	       strcmp(draft->owner, remote->serve->id) == 0;
 }
 

@@ -62,7 +62,7 @@ static void take_up(struct draft *draft)
 	struct drafts *drafts = draft->remote->drafts;
 	if (!adopt(draft)) /* another mount was first */
 		return;
-	if (draft->fd < 0) { /* a row without a directory: the crash came in between */
+	if (draft->is_lost) { /* a row without a directory: the crash came in between */
 		(void)journal_draft_remove(draft->remote->journal, draft->id); /* else at the next mount */
 		LOCK_SCOPE(&drafts->lock);
 		draft_forget_locked(draft);

@@ -2,10 +2,13 @@
 """Drafts and local buckets are directories like any other: modes, owners, times, kinds of files, links."""
 import mmap
 import os
+import shutil
 import stat
 from pathlib import Path
 
 import pytest
+
+from conftest import wait_for
 
 PLACES = ["drafts/work", "buckets/work"]
 
@@ -97,3 +100,16 @@ def test_direct_io(mnt, place):
             os.close(fd)
         assert page[4096:] == b"x" * 4096
     assert (to / "file").read_bytes() == bytes(4096) + b"x" * 4096
+
+
+def test_removed_drafts_hold_no_descriptor(mount):
+    m = mount()
+    for _ in range(20):
+        os.mkdir(m / "local/drafts/passing")
+        (m / "local/drafts/passing/file").write_text("x")
+        shutil.rmtree(m / "local/drafts/passing")
+
+    def held():
+        paths = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{m.pid}/fd") if os.path.islink(entry.path)]
+        return [path for path in paths if "/drafts/" in path]
+    wait_for(lambda: held() == [], what="none is open")

@@ -280,6 +280,27 @@ def test_a_renames_lock_is_never_held_for_a_network(far, tmp_path):
     wait_for(lambda: state(m, found[0], "far") == "QUEUED")
 
 
+def test_who_reads_a_package_while_its_job_is_accepted(far, world, tmp_path):
+    """A directory below jobs/ID/package that was opened before the service had the job stays readable after."""
+    m = far.mount()
+    source = package(tmp_path / "src" / "read", "true", {"a.txt": "A", "sub/b.txt": "B"})
+    copy(source, m / "far/drafts/read")
+    far.rules("* hang 3600000", "check ok")
+    os.rename(m / "far/drafts/read", m / "far/train/read")
+    job, = [row["id"] for row in jobs(m, "far") if row["model"] == "read"]
+    at = os.open(m / f"far/jobs/{job}/package", os.O_RDONLY | os.O_DIRECTORY)
+    far.rules()
+    wait_for(lambda: state(m, job, "far") == "QUEUED")
+    assert sorted(os.listdir(at)) == ["a.txt", "job.yaml", "sub"]
+    for name, content in (("a.txt", b"A"), ("sub/b.txt", b"B")):
+        fd = os.open(name, os.O_RDONLY, dir_fd=at)
+        assert os.read(fd, 9) == content
+        os.close(fd)
+    os.close(at)
+    m.unmount()
+    assert list(world.data.rglob("drafts/*")) == [], "what was read is removed at the end"
+
+
 # ---- unmounting
 
 def test_unmount_while_a_reader_waits(mount, world, tmp_path):
