@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -190,6 +191,25 @@ def test_every_writer_is_waited_for(mount, tmp_path):
         second.end()
         job = succeeded(settled(m, "two"))
     assert (job / "log").read_text() == "one two\n"
+
+
+@pytest.mark.time_limit(120)
+def test_a_writer_that_lives_on_has_a_minute(mount, tmp_path):
+    """An editor or a notebook stays: after 60 s without a change its draft is complete, but not while it is stopped."""
+    m = mount(config=QUICK)
+    with Talker() as stopped, Talker() as lives:
+        for name, writer in (("stopped", stopped), ("lives", lives)):
+            writer.mkdir(m / "local/train" / name)
+            begun = time.monotonic()
+            writer.write(m / "local/train" / name / "train.sh", HELLO)
+        os.kill(stopped.pid, signal.SIGSTOP)
+        wait_for(lambda: os.path.lexists(m / "local/submitted/lives"), 90, "the quiet one has been submitted")
+        assert time.monotonic() - begun >= 60
+        assert os.listdir(m / "local/train") == ["stopped"]
+        os.kill(stopped.pid, signal.SIGCONT)
+        succeeded(settled(m, "stopped"))
+        assert lives.process.poll() is None and stopped.process.poll() is None
+    succeeded(m / "local/submitted/lives")
 
 
 def test_nothing_settles_in_drafts(mount, tmp_path):
