@@ -260,10 +260,12 @@ static int disk_create(struct call *c, struct node *dir, const char *name, mode_
 	int r = change_begin(c, dir);
 	if (r < 0)
 		return r;
-	flags = disk_flags(flags) | (flags & O_EXCL) | O_CREAT | O_NOFOLLOW;
 	mode_t own = swap_umask(0);
-	cleanup_close int fd = openat(disk_file_of(dir)->fd, name, flags, mode);
+	cleanup_close int fd =
+		openat(disk_file_of(dir)->fd, name, disk_flags(flags) | O_CREAT | O_EXCL | O_NOFOLLOW, mode);
 	(void)swap_umask(own);
+	if (fd < 0 && errno == EEXIST && !(flags & O_EXCL))
+		errno = ESTALE; /* made meanwhile beside the mount: the kernel looks again, and at its mode */
 	r = made(c, dir, name, fd < 0 ? -1 : 0, ret);
 	if (r == 0)
 		*ret_fd = STEAL_FD(fd);

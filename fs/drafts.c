@@ -318,7 +318,7 @@ int draft_make(struct call *c, struct drafts *drafts, enum place place, const ch
 		return r;
 	cleanup_free char *dir = NULL;
 	r = str_format(&dir, "%s/%lld", drafts->dir, (long long)row.id);
-	if (r == 0 && mkdir(dir, mode | S_IRWXU) < 0)
+	if (r == 0 && (mkdir(dir, S_IRWXU) < 0 || chmod(dir, mode | S_IRWXU) < 0)) /* whatever our umask is */
 		r = -errno;
 	if (r == 0)
 		r = draft_new(drafts, &row, &draft);
@@ -567,6 +567,8 @@ static int render_one(void *arg, struct draft *draft)
 {
 	struct str *text = arg;
 	const char *phase = draft->doing ? draft->doing : draft->verdict ? "refused" : "open";
+	if (draft->is_frozen && !draft->doing)
+		phase = "queued";
 	bool is_version = draft->place == PLACE_MODEL;
 	str_append(text, is_version ? "version\t" : "job\t");
 	str_append_tsv(text, draft->name);

@@ -47,7 +47,7 @@ struct draft {
 
 	/* changes hold it for reading, freezing for writing */
 	pthread_rwlock_t freeze;
-	bool is_frozen;
+	_Atomic bool is_frozen;
 
 	struct draft *next;
 };

@@ -50,6 +50,14 @@ def test_only_the_umask_of_who_makes_a_file_counts(mount, umask, place):
         "file": "0o664", "directory": "0o775", "fifo": "0o664", "node": "0o664", "all": "0o4777"}
 
 
+def test_the_umask_counts_for_a_draft_itself(mount, umask):
+    umask(0o077)  # the daemon's
+    m = mount()
+    umask(0o002)
+    (m / "local/drafts/work").mkdir(0o777)
+    assert oct(mode_of(m / "local/drafts/work")) == "0o775"
+
+
 def as_other(function):
     """Calls it as nobody; 0 if it raises nothing."""
     pid = os.fork()

@@ -301,6 +301,24 @@ def test_who_reads_a_package_while_its_job_is_accepted(far, world, tmp_path):
     assert list(world.data.rglob("drafts/*")) == [], "what was read is removed at the end"
 
 
+def test_transfers_name_what_waits(far, tmp_path):
+    """More drafts than a remote sends at once: the rest are queued."""
+    m = far.mount()
+    far.rules("* hang 3600000")
+    callers = [Caller("os.fsync(os.open(argv[0], os.O_RDONLY))", draft_in(m, tmp_path, f"d{i}")) for i in range(20)]
+
+    def phases():
+        rows = (m / "far/transfers.tsv").read_text().splitlines()[1:]
+        return {row.split("\t")[1]: row.split("\t")[2] for row in rows}
+    try:
+        wait_for(lambda: set(phases().values()) == {"checking", "queued"}, what="some are checked, the others wait")
+        assert sorted(phases()) == sorted(f"d{i}" for i in range(20))
+    finally:
+        far.rules()
+    assert [caller.result() for caller in callers] == [["0"]] * 20
+    assert phases() == {}
+
+
 # ---- unmounting
 
 def test_unmount_while_a_reader_waits(mount, world, tmp_path):
