@@ -210,8 +210,7 @@ static void request_run_blocking(void *arg)
 	}
 	rq->call.may_block = true;
 	int r = rq->run(rq);
-	rq->call.may_block = false;
-	if (r != CALL_PARKED)
+	if (r != CALL_PARKED) /* else it may be another thread's by now, or gone */
 		request_finish(rq, r);
 }
 
