@@ -9,23 +9,15 @@
 #include "file.h"
 #include "helper.h"
 #include "str.h"
+#include "threads.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
 
 enum { N_WORKERS = 4, N_JOBS = 6, DEADLINE_MS = 60000 };
-
-#define must(condition)                                                                           \
-	do {                                                                                      \
-		if (!(condition)) {                                                               \
-			fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition); \
-			_exit(1);                                                                 \
-		}                                                                                 \
-	} while (0)
 
 static struct {
 	/* immutable once threads run */
@@ -188,10 +180,8 @@ int main(int argc, char **argv)
 	must(argc == 2);
 	set_up(argv[1]);
 	must(pthread_create(&watcher, NULL, watch, NULL) == 0);
-	for (size_t i = 0; i < N_WORKERS; i++)
-		must(pthread_create(&worker[i], NULL, work, (void *)i) == 0);
-	for (size_t i = 0; i < N_WORKERS; i++)
-		pthread_join(worker[i], NULL);
+	threads_start(worker, N_WORKERS, work);
+	threads_join(worker, N_WORKERS);
 	int64_t end_ms = clock_mono_ms() + DEADLINE_MS;
 	atomic_store(&test.is_over, true);
 	backend_job_wake(test.be);
