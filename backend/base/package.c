@@ -2,6 +2,7 @@
 /* Copies the listed paths one by one, each reached without following a link. */
 #include "base/package.h"
 
+#include "base/tree.h"
 #include "cleanup.h"
 #include "file.h"
 
@@ -26,16 +27,6 @@ static int open_parent(int root, const char *path, const char **ret_last)
 	return file_open_below(root, parent, O_RDONLY | O_DIRECTORY, 0);
 }
 
-static int copy_link(int src, const char *name, int dst)
-{
-	char target[4097];
-	ssize_t n = readlinkat(src, name, target, sizeof(target) - 1);
-	if (n < 0)
-		return -errno;
-	target[n] = '\0';
-	return symlinkat(target, dst, name) < 0 ? -errno : 0;
-}
-
 static int copy_one(int src_root, int dst_root, const char *path)
 {
 	const char *name;
@@ -51,7 +42,7 @@ static int copy_one(int src_root, int dst_root, const char *path)
 	if (S_ISDIR(st.st_mode))
 		return mkdirat(dst, name, 0700) < 0 ? -errno : 0;
 	if (S_ISLNK(st.st_mode))
-		return copy_link(src, name, dst);
+		return tree_copy_link(src, name, dst);
 	return file_copy(src, name, dst, name); /* -EINVAL for what is no file */
 }
 
@@ -69,8 +60,7 @@ static int finish_dir(int src_root, int dst_root, const char *path)
 	cleanup_close int dst = file_open_below(dst_root, path, O_RDONLY | O_DIRECTORY, 0);
 	if (dst < 0)
 		return dst;
-	const struct timespec times[2] = {st.st_atim, st.st_mtim};
-	return fchmod(dst, st.st_mode & 07777) < 0 || futimens(dst, times) < 0 ? -errno : 0;
+	return tree_finish_dir(dst, &st);
 }
 
 int package_copy(const struct package *package, int dst_dirfd, const char *name, struct fault *reterr)

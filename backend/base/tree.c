@@ -3,9 +3,10 @@
  * Whole trees: copied, removed, brought to disk, measured. Each works on descriptors, one a level, so that nothing
  * that is moved or linked meanwhile leads out of the tree.
  */
-#include "file.h"
+#include "base/tree.h"
 
 #include "cleanup.h"
+#include "file.h"
 #include "str.h"
 
 #include <errno.h>
@@ -64,7 +65,7 @@ static int copy_fault(struct copy *copy, int r, const char *what)
 	return fault_set(copy->reterr, -r, "%s: %s", *where ? where : ".", what);
 }
 
-static int copy_link(int src, const char *name, int dst)
+int tree_copy_link(int src, const char *name, int dst)
 {
 	char target[4097];
 	ssize_t n = readlinkat(src, name, target, sizeof(target) - 1);
@@ -74,8 +75,7 @@ static int copy_link(int src, const char *name, int dst)
 	return symlinkat(target, dst, name) < 0 ? -errno : 0;
 }
 
-/* Mode and time come last: filling the directory needs the one and changes the other. */
-static int dir_finish(int fd, const struct stat *st)
+int tree_finish_dir(int fd, const struct stat *st)
 {
 	const struct timespec times[2] = {st->st_atim, st->st_mtim};
 
@@ -105,7 +105,7 @@ static int copy_subdir(struct copy *copy, int src, const char *name, int dst)
 	int r = copy_dir(copy, from, to);
 	copy->levels--;
 	if (r == 0) {
-		r = dir_finish(to, &st);
+		r = tree_finish_dir(to, &st);
 		if (r < 0)
 			return copy_fault(copy, r, "mode and time of its copy cannot be set");
 	}
@@ -124,7 +124,7 @@ static int copy_entry(struct copy *copy, int src, const char *name, int dst)
 	if (S_ISREG(st.st_mode))
 		r = file_copy(src, name, dst, name);
 	else if (S_ISLNK(st.st_mode))
-		r = copy_link(src, name, dst);
+		r = tree_copy_link(src, name, dst);
 	else
 		return copy_fault(
 			copy, -EINVAL,
@@ -178,7 +178,7 @@ int tree_copy(int src_dirfd, const char *src, int dst_dirfd, const char *dst, st
 	str_release(&copy.where);
 	if (r < 0)
 		return r;
-	r = dir_finish(to, &st);
+	r = tree_finish_dir(to, &st);
 	return r < 0 ? fault_set(reterr, -r, "%s: mode and time cannot be set", dst) : 0;
 }
 
