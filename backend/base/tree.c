@@ -198,10 +198,9 @@ static int open_for_removal(int dirfd, const char *name)
 {
 	struct stat st;
 	int fd = file_open_dir(dirfd, name);
-	if (fd == -EACCES && fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)) {
-		(void)fchmodat(dirfd, name, 0700, 0); /* if not, opening says so */
+	if (fd == -EACCES && fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode) &&
+	    fchmodat(dirfd, name, 0700, 0) == 0)
 		fd = file_open_dir(dirfd, name);
-	}
 	if (fd >= 0 && fstat(fd, &st) == 0 && (st.st_mode & 0700) != 0700)
 		(void)fchmod(fd, 0700); /* if not, unlinking says so */
 	return fd;
@@ -233,8 +232,10 @@ static int move_up(struct removal *removal, int dirfd, const char *name)
 	do {
 		(void)snprintf(up, sizeof(up), ".deep-%d-%u", (int)getpid(), removal->n_moved++);
 	} while (faccessat(removal->root, up, F_OK, AT_SYMLINK_NOFOLLOW) == 0);
-	(void)fchmodat(dirfd, name, 0700, 0); /* its ".." is to change; if not, renaming says so */
-	if (renameat(dirfd, name, removal->root, up) < 0)
+	int r = renameat(dirfd, name, removal->root, up);
+	if (r < 0 && errno == EACCES && fchmodat(dirfd, name, 0700, 0) == 0) /* its ".." is to change */
+		r = renameat(dirfd, name, removal->root, up);
+	if (r < 0)
 		return -errno;
 	removal->has_moved = true;
 	return 0;

@@ -96,14 +96,15 @@ Test(tree, a_copy_into_itself_ends)
 	cr_assert(ne(int, faccessat(dir, "src/a/copy/a/copy", F_OK, 0), 0));
 }
 
-/* Deeper than any path can say. */
-static void make_deep(const char *name, int levels)
+/* Deeper than any path can say; `mode` is that of all but the lowest. */
+static void make_deep(const char *name, int levels, mode_t mode)
 {
 	cr_assert(zero(int, mkdirat(dir, name, 0700)));
 	int at = file_open_dir(dir, name);
 	for (int i = 0; i < levels; i++) {
 		cr_assert(zero(int, mkdirat(at, "d", 0700)));
 		int next = file_open_dir(at, "d");
+		cr_assert(zero(int, fchmod(at, mode)));
 		close(at);
 		at = next;
 	}
@@ -114,11 +115,19 @@ Test(tree, too_deep_is_refused_but_removed)
 {
 	struct fault fault = {0};
 
-	make_deep("deep", 1500);
+	make_deep("deep", 1500, 0700);
 	cr_expect(eq(int, tree_copy(dir, "deep", dir, "dst", &fault), -EINVAL));
 	cr_expect(eq(int, tree_sync(dir, "deep"), -ELOOP));
 	cr_expect(zero(int, tree_remove(dir, "deep")));
 	cr_expect(zero(int, tree_remove(dir, "dst")));
+	cr_expect(eq(int, scratch_count(dir), 0));
+}
+
+/* The superuser needs none anyway: this tells when an ordinary user runs it. */
+Test(tree, removing_what_is_deep_needs_no_permissions)
+{
+	make_deep("deep", 200, 0500);
+	cr_expect(zero(int, tree_remove(dir, "deep")));
 	cr_expect(eq(int, scratch_count(dir), 0));
 }
 
