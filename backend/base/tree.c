@@ -46,6 +46,24 @@ static int dir_next(DIR *dir, const char **ret)
 	return 0;
 }
 
+typedef int (*name_visit)(void *arg, int dirfd, const char *name);
+
+/* Calls `visit` with each name in a directory, until one fails. */
+static int dir_each(int fd, name_visit visit, void *arg)
+{
+	cleanup_closedir DIR *dir = NULL;
+	const char *name = NULL;
+
+	int r = dir_open(fd, &dir);
+	while (r == 0) {
+		r = dir_next(dir, &name);
+		if (r < 0 || !name)
+			break;
+		r = visit(arg, fd, name);
+	}
+	return r;
+}
+
 /* ---- copying ---- */
 
 struct copy {
@@ -191,8 +209,6 @@ struct removal {
 	bool has_moved;
 };
 
-static int remove_entry(struct removal *removal, int dirfd, const char *name);
-
 /* A directory that we may read and change, whatever its mode was. */
 static int open_for_removal(int dirfd, const char *name)
 {
@@ -204,24 +220,6 @@ static int open_for_removal(int dirfd, const char *name)
 	if (fd >= 0 && fstat(fd, &st) == 0 && (st.st_mode & 0700) != 0700)
 		(void)fchmod(fd, 0700); /* if not, unlinking says so */
 	return fd;
-}
-
-static int remove_content(struct removal *removal, int fd)
-{
-	cleanup_closedir DIR *dir = NULL;
-	const char *name = NULL;
-
-	int r = dir_open(fd, &dir);
-	if (r < 0)
-		return r;
-	for (;;) {
-		r = dir_next(dir, &name);
-		if (r < 0 || !name)
-			return r;
-		r = remove_entry(removal, fd, name);
-		if (r < 0)
-			return r;
-	}
 }
 
 /* Up to the root, where it is level 1 again: descriptors are bounded, depth is not. */
@@ -241,8 +239,10 @@ static int move_up(struct removal *removal, int dirfd, const char *name)
 	return 0;
 }
 
-static int remove_entry(struct removal *removal, int dirfd, const char *name)
+static int remove_entry(void *arg, int dirfd, const char *name)
 {
+	struct removal *removal = arg;
+
 	if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
 		return 0;
 	if (errno != EISDIR && errno != EPERM)
@@ -253,7 +253,7 @@ static int remove_entry(struct removal *removal, int dirfd, const char *name)
 	if (fd < 0)
 		return fd == -ENOTDIR ? -EPERM : fd;
 	removal->levels++;
-	int r = remove_content(removal, fd);
+	int r = dir_each(fd, remove_entry, removal);
 	removal->levels--;
 	if (r < 0)
 		return r;
@@ -272,7 +272,7 @@ int tree_remove(int dirfd, const char *name)
 	struct removal removal = {.root = fd};
 	do {
 		removal.has_moved = false;
-		int r = remove_content(&removal, fd);
+		int r = dir_each(fd, remove_entry, &removal);
 		if (r < 0)
 			return r;
 	} while (removal.has_moved);
@@ -283,49 +283,35 @@ int tree_remove(int dirfd, const char *name)
 
 typedef int (*tree_visit)(void *arg, int dirfd, const char *name, const struct stat *st);
 
-/* Calls `visit` for everything below `fd`, children before parents. */
-static int walk(int fd, int levels, tree_visit visit, void *arg)
-{
-	cleanup_closedir DIR *dir = NULL;
-	const char *name = NULL;
-	struct stat st;
+struct walk {
+	tree_visit visit;
+	void *arg;
+	int levels;
+};
 
-	int r = dir_open(fd, &dir);
-	if (r < 0)
-		return r;
-	for (;;) {
-		r = dir_next(dir, &name);
-		if (r < 0 || !name)
-			return r;
-		if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
-			if (errno == ENOENT)
-				continue;
-			return -errno;
-		}
-		if (S_ISDIR(st.st_mode)) {
-			cleanup_close int sub = levels < LEVELS_MAX ? file_open_dir(fd, name) : -ELOOP;
-			r = sub < 0 ? sub : walk(sub, levels + 1, visit, arg);
-		}
-		if (r == 0)
-			r = visit(arg, fd, name, &st);
-		if (r < 0)
-			return r;
+/* Visits `name` and everything below it, children before parents. */
+static int walk_entry(void *arg, int dirfd, const char *name)
+{
+	struct walk *walk = arg;
+	struct stat st;
+	int r = 0;
+
+	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT && walk->levels > 0 ? 0 : -errno;
+	if (S_ISDIR(st.st_mode)) {
+		cleanup_close int fd = walk->levels <= LEVELS_MAX ? file_open_dir(dirfd, name) : -ELOOP;
+		walk->levels++;
+		r = fd < 0 ? fd : dir_each(fd, walk_entry, walk);
+		walk->levels--;
 	}
+	return r < 0 ? r : walk->visit(walk->arg, dirfd, name, &st);
 }
 
 static int tree_walk(int dirfd, const char *name, tree_visit visit, void *arg)
 {
-	struct stat st;
+	struct walk walk = {.visit = visit, .arg = arg};
 
-	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return -errno;
-	if (S_ISDIR(st.st_mode)) {
-		cleanup_close int fd = file_open_dir(dirfd, name);
-		int r = fd < 0 ? fd : walk(fd, 0, visit, arg);
-		if (r < 0)
-			return r;
-	}
-	return visit(arg, dirfd, name, &st);
+	return walk_entry(&walk, dirfd, name);
 }
 
 static int sync_one(void *arg, int dirfd, const char *name, const struct stat *st)
