@@ -325,18 +325,11 @@ int mem_jobs_load(struct mem *mem, struct fault *reterr)
 
 /* ---- operations ---- */
 
-/* A copy of a text that may be missing; false: no memory. */
-static bool copy_text(const char *text, char **ret)
-{
-	*ret = text ? strdup(text) : NULL;
-	return !text || *ret;
-}
-
 static int detail_locked(const struct mem *mem, const struct mem_job *job, struct job_detail *ret)
 {
-	if (!copy_text(job->why, &ret->why) || !copy_text(job->spec, &ret->spec) ||
-	    !copy_text(job->git, &ret->git) || !copy_text(job->version, &ret->version) ||
-	    !copy_text(job->resumed_from, &ret->resumed_from))
+	if (!mem_copy_text(job->why, &ret->why) || !mem_copy_text(job->spec, &ret->spec) ||
+	    !mem_copy_text(job->git, &ret->git) || !mem_copy_text(job->version, &ret->version) ||
+	    !mem_copy_text(job->resumed_from, &ret->resumed_from))
 		return -ENOMEM;
 	int r = str_format(&ret->output, "outputs/%s/%s", job->model, job->id);
 	if (r == 0)
@@ -358,17 +351,20 @@ static int detail_locked(const struct mem *mem, const struct mem_job *job, struc
 	return 0;
 }
 
+static int job_detail(struct mem *mem, const char *id, struct job_detail *ret, struct fault *reterr)
+{
+	LOCK_SCOPE(&mem->lock);
+	struct mem_job *job = mem_job_find_locked(mem, id);
+
+	return job ? detail_locked(mem, job, ret) : mem_no_job(mem, id, reterr);
+}
+
 static int mem_get_job(struct backend *be, const char *id, struct job_detail *ret, struct fault *reterr)
 {
 	struct mem *mem = mem_of(be);
 	int r = mem_enter(mem, MEM_GET, reterr);
-	if (r < 0)
-		return r;
-	{
-		LOCK_SCOPE(&mem->lock);
-		struct mem_job *job = mem_job_find_locked(mem, id);
-		r = job ? detail_locked(mem, job, ret) : mem_no_job(mem, id, reterr);
-	}
+	if (r == 0)
+		r = job_detail(mem, id, ret, reterr);
 	return mem_leave(mem, MEM_GET, r, reterr);
 }
 
@@ -466,8 +462,9 @@ static int mem_submit_job(struct backend *be, const struct job_request *request,
 	return mem_leave(mem, MEM_SUBMIT, r, reterr);
 }
 
-static int cancel_locked(struct mem *mem, const char *id, struct fault *reterr)
+static int job_cancel(struct mem *mem, const char *id, struct fault *reterr)
 {
+	LOCK_SCOPE(&mem->lock);
 	struct mem_job *job = mem_job_find_locked(mem, id);
 	if (!job)
 		return mem_no_job(mem, id, reterr);
@@ -482,12 +479,8 @@ static int mem_cancel_job(struct backend *be, const char *id, struct fault *rete
 {
 	struct mem *mem = mem_of(be);
 	int r = mem_enter(mem, MEM_CANCEL, reterr);
-	if (r < 0)
-		return r;
-	{
-		LOCK_SCOPE(&mem->lock);
-		r = cancel_locked(mem, id, reterr);
-	}
+	if (r == 0)
+		r = job_cancel(mem, id, reterr);
 	return mem_leave(mem, MEM_CANCEL, r, reterr);
 }
 

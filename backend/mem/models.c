@@ -129,13 +129,6 @@ static int list_models(struct backend *be, name_sink sink, void *arg, struct fau
 	return mem_leave(mem, MEM_MODEL_LIST, r, reterr);
 }
 
-/* A copy of a text that may be missing; false: no memory. */
-static bool copy_text(const char *text, char **ret)
-{
-	*ret = text ? strdup(text) : NULL;
-	return !text || *ret;
-}
-
 static int copy_detail(const struct model_detail *from, struct model_detail *ret)
 {
 	ret->version = calloc(from->n_versions + 1, sizeof(*ret->version));
@@ -147,53 +140,60 @@ static int copy_detail(const struct model_detail *from, struct model_detail *ret
 		struct version_entry *copy = &ret->version[ret->n_versions++];
 		copy->state = v->state;
 		copy->created_ns = v->created_ns;
-		if (!copy_text(v->name, &copy->name) || !copy_text(v->why, &copy->why) ||
-		    !copy_text(v->job, &copy->job) || !copy_text(v->api, &copy->api))
+		if (!mem_copy_text(v->name, &copy->name) || !mem_copy_text(v->why, &copy->why) ||
+		    !mem_copy_text(v->job, &copy->job) || !mem_copy_text(v->api, &copy->api))
 			return -ENOMEM;
 	}
 	for (size_t i = 0; i < from->n_aliases; i++) {
 		struct alias_entry *copy = &ret->alias[ret->n_aliases++];
-		if (!copy_text(from->alias[i].name, &copy->name) ||
-		    !copy_text(from->alias[i].version, &copy->version))
+		if (!mem_copy_text(from->alias[i].name, &copy->name) ||
+		    !mem_copy_text(from->alias[i].version, &copy->version))
 			return -ENOMEM;
 	}
 	return 0;
+}
+
+static int model_copy(struct mem *mem, const char *name, struct model_detail *ret, struct fault *reterr)
+{
+	LOCK_SCOPE(&mem->lock);
+	struct mem_model *model = model_find_locked(mem, name);
+
+	return model ? copy_detail(&model->detail, ret) : no_model(mem, name, reterr);
 }
 
 static int get_model(struct backend *be, const char *name, struct model_detail *ret, struct fault *reterr)
 {
 	struct mem *mem = mem_of(be);
 	int r = mem_enter(mem, MEM_MODEL_GET, reterr);
-	if (r < 0)
-		return r;
-	{
-		LOCK_SCOPE(&mem->lock);
-		struct mem_model *model = model_find_locked(mem, name);
-		r = model ? copy_detail(&model->detail, ret) : no_model(mem, name, reterr);
-	}
+	if (r == 0)
+		r = model_copy(mem, name, ret, reterr);
 	return mem_leave(mem, MEM_MODEL_GET, r, reterr);
+}
+
+static int model_add(struct mem *mem, const char *name, struct fault *reterr)
+{
+	struct mem_model *model;
+
+	LOCK_SCOPE(&mem->lock);
+	if (model_find_locked(mem, name))
+		return fault_set(reterr, EEXIST, "%s: there is a model %s already", mem->name, name);
+	return model_add_locked(mem, name, &model);
 }
 
 static int create_model(struct backend *be, const char *name, struct fault *reterr)
 {
 	struct mem *mem = mem_of(be);
-	struct mem_model *model;
 	int r = mem_enter(mem, MEM_MODEL_CREATE, reterr);
 	if (r == 0)
 		r = check_name(mem, "a model", name, reterr);
-	if (r < 0)
-		return r;
-	{
-		LOCK_SCOPE(&mem->lock);
-		if (model_find_locked(mem, name))
-			return fault_set(reterr, EEXIST, "%s: there is a model %s already", mem->name, name);
-		r = model_add_locked(mem, name, &model);
-	}
+	if (r == 0)
+		r = model_add(mem, name, reterr);
 	return mem_leave(mem, MEM_MODEL_CREATE, r, reterr);
 }
 
-static int remove_model_locked(struct mem *mem, const char *name, struct fault *reterr)
+static int model_delete(struct mem *mem, const char *name, struct fault *reterr)
 {
+	LOCK_SCOPE(&mem->lock);
 	struct mem_model **at = &mem->model;
 
 	while (*at && strcmp((*at)->name, name) != 0)
@@ -216,12 +216,8 @@ static int remove_model(struct backend *be, const char *name, struct fault *rete
 {
 	struct mem *mem = mem_of(be);
 	int r = mem_enter(mem, MEM_MODEL_REMOVE, reterr);
-	if (r < 0)
-		return r;
-	{
-		LOCK_SCOPE(&mem->lock);
-		r = remove_model_locked(mem, name, reterr);
-	}
+	if (r == 0)
+		r = model_delete(mem, name, reterr);
 	return mem_leave(mem, MEM_MODEL_REMOVE, r, reterr);
 }
 
@@ -324,7 +320,7 @@ static int begin_version_locked(struct mem *mem, const char *model_name, const c
 		return fault_set(reterr, EBUSY, "%s: job %s is %s: a version is made of one that succeeded",
 				 mem->name, job_id, job_state_name(job->state));
 	int r = 0;
-	if (job && !copy_text(job->model, ret_job_model))
+	if (job && !mem_copy_text(job->model, ret_job_model))
 		return -ENOMEM;
 	if (!model)
 		r = model_add_locked(mem, model_name, &model);
@@ -332,7 +328,7 @@ static int begin_version_locked(struct mem *mem, const char *model_name, const c
 		version_delete(model, v);
 	if (r == 0)
 		r = version_insert(model, version, &v);
-	if (r == 0 && !copy_text(job_id, &v->job))
+	if (r == 0 && !mem_copy_text(job_id, &v->job))
 		r = -ENOMEM;
 	if (r < 0)
 		return r;
@@ -395,8 +391,8 @@ static int end_version_locked(struct mem *mem, const char *model_name, const cha
 		r = alias_put(model, "default", version);
 	v->state = r == 0 ? VERSION_READY : VERSION_FAILED;
 	if (r < 0)
-		(void)copy_text(fault->text[0] ? fault->text : fault_name(-r),
-				&v->why); /* none, without memory */
+		(void)mem_copy_text(fault->text[0] ? fault->text : fault_name(-r),
+				    &v->why); /* none, without memory */
 	struct mem_job *job = v->job && r == 0 ? mem_job_find_locked(mem, v->job) : NULL;
 	if (job && !job->version)
 		r = str_format(&job->version, "%s/%s", model_name, version);
@@ -434,9 +430,9 @@ static int create_version(struct backend *be, const char *model, const char *ver
 	return mem_leave(mem, MEM_VERSION_CREATE, r, reterr);
 }
 
-static int remove_version_locked(struct mem *mem, const char *model_name, const char *version,
-				 struct fault *reterr)
+static int version_drop(struct mem *mem, const char *model_name, const char *version, struct fault *reterr)
 {
+	LOCK_SCOPE(&mem->lock);
 	struct mem_model *model = model_find_locked(mem, model_name);
 	if (!model)
 		return no_model(mem, model_name, reterr);
@@ -462,12 +458,8 @@ static int remove_version(struct backend *be, const char *model, const char *ver
 {
 	struct mem *mem = mem_of(be);
 	int r = mem_enter(mem, MEM_VERSION_REMOVE, reterr);
-	if (r < 0)
-		return r;
-	{
-		LOCK_SCOPE(&mem->lock);
-		r = remove_version_locked(mem, model, version, reterr);
-	}
+	if (r == 0)
+		r = version_drop(mem, model, version, reterr);
 	return mem_leave(mem, MEM_VERSION_REMOVE, r, reterr);
 }
 
@@ -501,9 +493,10 @@ static int artifacts_dir(struct backend *be, const char *model_name, const char 
 
 /* ---- aliases ---- */
 
-static int set_alias_locked(struct mem *mem, const char *model_name, const char *alias, const char *version,
-			    struct fault *reterr)
+static int alias_set(struct mem *mem, const char *model_name, const char *alias, const char *version,
+		     struct fault *reterr)
 {
+	LOCK_SCOPE(&mem->lock);
 	struct mem_model *model = model_find_locked(mem, model_name);
 	if (!model)
 		return no_model(mem, model_name, reterr);
@@ -527,18 +520,14 @@ static int set_alias(struct backend *be, const char *model, const char *alias, c
 	int r = mem_enter(mem, MEM_ALIAS_SET, reterr);
 	if (r == 0)
 		r = check_name(mem, "an alias", alias, reterr);
-	if (r < 0)
-		return r;
-	{
-		LOCK_SCOPE(&mem->lock);
-		r = set_alias_locked(mem, model, alias, version, reterr);
-	}
+	if (r == 0)
+		r = alias_set(mem, model, alias, version, reterr);
 	return mem_leave(mem, MEM_ALIAS_SET, r, reterr);
 }
 
-static int remove_alias_locked(struct mem *mem, const char *model_name, const char *name,
-			       struct fault *reterr)
+static int alias_delete(struct mem *mem, const char *model_name, const char *name, struct fault *reterr)
 {
+	LOCK_SCOPE(&mem->lock);
 	struct mem_model *model = model_find_locked(mem, model_name);
 	if (!model)
 		return no_model(mem, model_name, reterr);
@@ -558,12 +547,8 @@ static int remove_alias(struct backend *be, const char *model, const char *alias
 {
 	struct mem *mem = mem_of(be);
 	int r = mem_enter(mem, MEM_ALIAS_REMOVE, reterr);
-	if (r < 0)
-		return r;
-	{
-		LOCK_SCOPE(&mem->lock);
-		r = remove_alias_locked(mem, model, alias, reterr);
-	}
+	if (r == 0)
+		r = alias_delete(mem, model, alias, reterr);
 	return mem_leave(mem, MEM_ALIAS_REMOVE, r, reterr);
 }
 

@@ -6,6 +6,7 @@
 #include "str.h"
 
 #include <pthread.h>
+#include <string.h>
 
 enum mem_op {
 	MEM_LIST,
@@ -105,6 +106,13 @@ struct mem {
 };
 
 struct mem *mem_of(struct backend *be); /* checked downcast */
+
+/* A copy of a text that may be missing; false: no memory. */
+static inline bool mem_copy_text(const char *text, char **ret)
+{
+	*ret = text ? strdup(text) : NULL;
+	return !text || *ret;
+}
 
 /* ---- misbehaving: fault.c ---- */
 
