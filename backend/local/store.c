@@ -294,19 +294,30 @@ int store_exec(const struct transaction *t, const char *sql, const char *types, 
 	return r;
 }
 
+/* The first row, or -ENOENT. */
+static int store_vget(const struct transaction *t, sqlite3_stmt **ret, const char *sql, const char *types,
+		      va_list ap)
+{
+	cleanup_statement sqlite3_stmt *statement = NULL;
+	int r = store_vprepare(t, &statement, sql, types, ap);
+	if (r == 0)
+		r = store_step(t, statement);
+	if (r <= 0)
+		return r < 0 ? r : -ENOENT;
+	*ret = STEAL(statement);
+	return 0;
+}
+
 int store_get_int(const struct transaction *t, int64_t *ret, const char *sql, const char *types, ...)
 {
 	cleanup_statement sqlite3_stmt *statement = NULL;
 	va_list ap;
 	va_start(ap, types);
-	int r = store_vprepare(t, &statement, sql, types, ap);
+	int r = store_vget(t, &statement, sql, types, ap);
 	va_end(ap);
 	if (r == 0)
-		r = store_step(t, statement);
-	if (r <= 0)
-		return r < 0 ? r : -ENOENT;
-	*ret = sqlite3_column_int64(statement, 0);
-	return 0;
+		*ret = sqlite3_column_int64(statement, 0);
+	return r;
 }
 
 int store_get_text(const struct transaction *t, char **ret, const char *sql, const char *types, ...)
@@ -314,12 +325,10 @@ int store_get_text(const struct transaction *t, char **ret, const char *sql, con
 	cleanup_statement sqlite3_stmt *statement = NULL;
 	va_list ap;
 	va_start(ap, types);
-	int r = store_vprepare(t, &statement, sql, types, ap);
+	int r = store_vget(t, &statement, sql, types, ap);
 	va_end(ap);
-	if (r == 0)
-		r = store_step(t, statement);
-	if (r <= 0)
-		return r < 0 ? r : -ENOENT;
+	if (r < 0)
+		return r;
 	return store_column_text(statement, 0, ret) ? 0 : -ENOMEM;
 }
 
