@@ -9,16 +9,26 @@
 #include <fcntl.h>
 #include <string.h>
 
+/* A file of /proc/PID: its beginning, as text. */
+static int read_proc(pid_t pid, const char *name, char *ret, size_t size)
+{
+	char path[40];
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, ret, size - 1);
+	if (n < 0)
+		return errno == ENOENT || errno == ESRCH ? -ESRCH : -errno;
+	ret[n] = '\0';
+	return 0;
+}
+
 /* State letter and start time: the 3rd and 22nd fields, counted behind the last ')' of the command's name. */
 static int read_stat(pid_t pid, char *ret_state, uint64_t *ret_started)
 {
-	char path[40], text[1024];
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-	if (n < 0)
-		return errno == ENOENT || errno == ESRCH ? -ESRCH : -errno;
-	text[n] = '\0';
+	char text[1024];
+	int r = read_proc(pid, "stat", text, sizeof(text));
+	if (r < 0)
+		return r;
 	char *field = strrchr(text, ')');
 	if (!field || field[1] != ' ')
 		return -EIO;
@@ -38,13 +48,10 @@ static int read_stat(pid_t pid, char *ret_state, uint64_t *ret_started)
 
 static int read_tgid(pid_t pid, pid_t *ret)
 {
-	char path[40], text[2048];
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-	if (n < 0)
-		return errno == ENOENT || errno == ESRCH ? -ESRCH : -errno;
-	text[n] = '\0';
+	char text[2048];
+	int r = read_proc(pid, "status", text, sizeof(text));
+	if (r < 0)
+		return r;
 	const char *line = strstr(text, "\nTgid:");
 	int tgid;
 	if (!line || sscanf(line, "\nTgid: %d", &tgid) != 1)
