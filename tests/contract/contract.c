@@ -274,6 +274,14 @@ char *contract_log(struct contract *c, const char *id)
 	return text;
 }
 
+int contract_search(void *arg, const char *name)
+{
+	struct contract_search *search = arg;
+
+	search->n += strcmp(search->name, name) == 0;
+	return 0;
+}
+
 bool contract_has_text(int dirfd, const char *name, const char *want)
 {
 	cleanup_free char *text = NULL;

@@ -71,6 +71,13 @@ const struct job_request *contract_request(struct contract *c, const char *id, c
 
 char *contract_log(struct contract *c, const char *id); /* all of it; caller frees */
 
+/* A name_sink, and its arg: how often a listing has the name. */
+struct contract_search {
+	const char *name;
+	unsigned n;
+};
+int contract_search(void *arg, const char *name);
+
 /* Is the text of `name` below this directory `want`? */
 bool contract_has_text(int dirfd, const char *name, const char *want);
 

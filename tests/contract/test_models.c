@@ -7,24 +7,11 @@
 #include <errno.h>
 #include <string.h>
 
-struct search {
-	const char *name;
-	unsigned n;
-};
-
-static int search_name(void *arg, const char *name)
-{
-	struct search *search = arg;
-
-	search->n += strcmp(search->name, name) == 0;
-	return 0;
-}
-
 static unsigned listed(struct contract *c, const char *name)
 {
-	struct search search = {.name = name};
+	struct contract_search search = {.name = name};
 
-	contract_ok(c, backend_model_list(c->be, search_name, &search, &c->fault));
+	contract_ok(c, backend_model_list(c->be, contract_search, &search, &c->fault));
 	return search.n;
 }
 

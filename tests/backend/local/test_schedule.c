@@ -63,9 +63,9 @@ Test(schedule, runs_in_the_order_of_submission_and_tells_the_place)
 	cr_assert_str_eq(second, "2nd in the queue, 1 of 1 slots busy");
 	release("c");
 	cr_assert_eq(world_wait_state(&world, "b", JOB_RUNNING), JOB_RUNNING);
-	cr_assert_eq(world_state(&world, "a", NULL), JOB_QUEUED);
+	cr_assert_eq(world_state(&world, "a"), JOB_QUEUED);
 	cr_assert_eq(local_type.jobs->cancel(world.be, "a", NULL), 0);
-	cr_assert_eq(world_state(&world, "a", NULL), JOB_CANCELLED);
+	cr_assert_eq(world_state(&world, "a"), JOB_CANCELLED);
 	release("b");
 	cr_assert_eq(world_wait_end(&world, "b"), JOB_SUCCEEDED);
 }
@@ -79,8 +79,8 @@ Test(schedule, leases_gpus_to_jobs)
 	world_run_shell(&world, "behind", waiting, NULL);
 	world_wait_log(&world, "two", "gpus=0,1.");
 	world_wait_log(&world, "none", "gpus=.");
-	cr_assert_eq(world_state(&world, "wants", NULL), JOB_QUEUED);
-	cr_assert_eq(world_state(&world, "behind", NULL), JOB_QUEUED, "it must not overtake");
+	cr_assert_eq(world_state(&world, "wants"), JOB_QUEUED);
+	cr_assert_eq(world_state(&world, "behind"), JOB_QUEUED, "it must not overtake");
 	cleanup_free char *why = world_why(&world, "wants");
 	cr_assert_str_eq(why, "1st in the queue, 2 of 4 slots busy; it needs 2 of 3 GPUs, 1 are free");
 	release("two");
@@ -116,8 +116,7 @@ Test(schedule, gives_a_job_up_whose_supervisor_never_starts)
 	helper_set_program(NULL);
 	world_run_shell(&world, "j", "true", NULL);
 	cr_assert_eq(world_wait_end(&world, "j"), JOB_FAILED);
-	cleanup_free char *why = world_why(&world, "j");
-	cr_assert_str_eq(why, "its supervisor could not be started");
+	assert_text(world_why(&world, "j"), "its supervisor could not be started");
 }
 
 /* A row as a supervisor leaves it that is gone: nobody holds its lock. */
@@ -139,8 +138,7 @@ Test(schedule, settles_after_a_restart_of_the_machine)
 	world_open(&world, NULL);
 	insert_lost("another boot");
 	cr_assert_eq(world_wait_end(&world, "j"), JOB_FAILED);
-	cleanup_free char *why = world_why(&world, "j");
-	cr_assert_str_eq(why, "the machine was restarted while it ran");
+	assert_text(world_why(&world, "j"), "the machine was restarted while it ran");
 }
 
 Test(schedule, settles_by_the_result_that_the_database_did_not_take)
@@ -155,11 +153,8 @@ Test(schedule, settles_by_the_result_that_the_database_did_not_take)
 	cr_assert_eq(write(fd, result, strlen(result)), (ssize_t)strlen(result));
 	insert_lost("another boot");
 	cr_assert_eq(world_wait_end(&world, "j"), JOB_FAILED);
-	int code;
-	world_state(&world, "j", &code);
-	cr_assert_eq(code, 3);
-	cleanup_free char *why = world_why(&world, "j");
-	cr_assert_str_eq(why, "exit code 3: x");
+	cr_assert_eq(world_exit(&world, "j"), 3);
+	assert_text(world_why(&world, "j"), "exit code 3: x");
 }
 
 Test(schedule, hands_on_what_the_daemon_was_given)

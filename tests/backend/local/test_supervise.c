@@ -38,23 +38,15 @@ static void teardown(void)
 TestSuite(supervise, .init = setup, .fini = teardown, .timeout = 120);
 TestSuite(supervise_grace, .init = setup_short_grace, .fini = teardown, .timeout = 120);
 
-#define assert_has(text, part)   cr_assert(strstr((text), (part)), "no \"%s\" in: %s", (part), (text))
-#define assert_lacks(text, part) cr_assert_not(strstr((text), (part)), "\"%s\" in: %s", (part), (text))
-
 Test(supervise, runs_a_shell_job_to_its_end)
 {
 	world_run_shell(&world, "j",
 			"echo hello; echo wrong >&2; echo $TRAINFS_JOB_ID; echo 42 > $OUTPUT/result", NULL);
 	cr_assert_eq(world_wait_end(&world, "j"), JOB_SUCCEEDED);
-	int code;
-	world_state(&world, "j", &code);
-	cr_assert_eq(code, 0);
-	cleanup_free char *log = world_log(&world, "j");
-	cr_assert_str_eq(log, "hello\nwrong\nj\n");
-	cleanup_free char *out = world_read(&world, "buckets/outputs/m/j/result");
-	cr_assert_str_eq(out, "42\n");
-	cleanup_free char *why = world_why(&world, "j");
-	cr_assert_str_eq(why, "");
+	cr_assert_eq(world_exit(&world, "j"), 0);
+	assert_text(world_log(&world, "j"), "hello\nwrong\nj\n");
+	assert_text(world_read(&world, "buckets/outputs/m/j/result"), "42\n");
+	assert_text(world_why(&world, "j"), "");
 }
 
 Test(supervise, runs_in_a_private_copy_of_the_package)
@@ -63,10 +55,8 @@ Test(supervise, runs_in_a_private_copy_of_the_package)
 	world_write(&world, "p", "train.sh", "pwd; cat data/x; echo two > data/x; touch new\n");
 	cr_assert_eq(world_submit(&world, "p", "j", "{'trainfs': 1, 'entry': 'train.sh'}", NULL), 0);
 	cr_assert_eq(world_wait_end(&world, "j"), JOB_SUCCEEDED);
-	cleanup_free char *submitted = world_read(&world, "jobs/j/package/data/x");
-	cr_assert_str_eq(submitted, "one");
-	cleanup_free char *run = world_read(&world, "jobs/j/run/data/x");
-	cr_assert_str_eq(run, "two\n");
+	assert_text(world_read(&world, "jobs/j/package/data/x"), "one");
+	assert_text(world_read(&world, "jobs/j/run/data/x"), "two\n");
 	cleanup_free char *log = world_log(&world, "j");
 	assert_has(log, "/jobs/j/run\none");
 }
@@ -79,8 +69,7 @@ Test(supervise, runs_an_executable_without_an_interpreter_line_as_the_shell_does
 	cr_assert_eq(chmod(path, 0755), 0);
 	cr_assert_eq(world_submit(&world, "p", "j", "{'entry': 'run', 'args': ['a', 'b']}", NULL), 0);
 	cr_assert_eq(world_wait_end(&world, "j"), JOB_SUCCEEDED);
-	cleanup_free char *log = world_log(&world, "j");
-	cr_assert_str_eq(log, "a-b\n");
+	assert_text(world_log(&world, "j"), "a-b\n");
 }
 
 Test(supervise, calls_a_main_function_with_dataset_and_model_directory)
@@ -99,8 +88,7 @@ Test(supervise, calls_a_main_function_with_dataset_and_model_directory)
 	cr_assert_eq(world_wait_end(&world, "j"), JOB_SUCCEEDED);
 	cleanup_free char *log = world_log(&world, "j");
 	assert_has(log, "rows ['--o=/");
-	cleanup_free char *weights = world_read(&world, "buckets/outputs/m/j/model/weights");
-	cr_assert_str_eq(weights, "w");
+	assert_text(world_read(&world, "buckets/outputs/m/j/model/weights"), "w");
 }
 
 Test(supervise, tells_the_last_line_of_a_failure)
@@ -108,22 +96,16 @@ Test(supervise, tells_the_last_line_of_a_failure)
 	world_write(&world, "p", "train.py", "print('start')\nraise ValueError('no such data')\n");
 	cr_assert_eq(world_submit(&world, "p", "j", "{'trainfs': 1, 'entry': 'train.py'}", NULL), 0);
 	cr_assert_eq(world_wait_end(&world, "j"), JOB_FAILED);
-	int code;
-	world_state(&world, "j", &code);
-	cr_assert_eq(code, 1);
-	cleanup_free char *why = world_why(&world, "j");
-	cr_assert_str_eq(why, "exit code 1: ValueError: no such data");
+	cr_assert_eq(world_exit(&world, "j"), 1);
+	assert_text(world_why(&world, "j"), "exit code 1: ValueError: no such data");
 }
 
 Test(supervise, tells_death_by_signal)
 {
 	world_run_shell(&world, "j", "kill -SEGV $$", NULL);
 	cr_assert_eq(world_wait_end(&world, "j"), JOB_FAILED);
-	int code;
-	world_state(&world, "j", &code);
-	cr_assert_eq(code, 128 + SIGSEGV);
-	cleanup_free char *why = world_why(&world, "j");
-	cr_assert_str_eq(why, "killed by signal 11 (SEGV)");
+	cr_assert_eq(world_exit(&world, "j"), 128 + SIGSEGV);
+	assert_text(world_why(&world, "j"), "killed by signal 11 (SEGV)");
 }
 
 Test(supervise, tells_that_a_program_is_not_there)
@@ -132,19 +114,16 @@ Test(supervise, tells_that_a_program_is_not_there)
 		world_submit(&world, "empty", "j", "{'trainfs': 1, 'command': ['no-such-program']}", NULL),
 		0);
 	cr_assert_eq(world_wait_end(&world, "j"), JOB_FAILED);
-	cleanup_free char *why = world_why(&world, "j");
-	cr_assert_str_eq(why, "no-such-program could not be started: No such file or directory");
+	assert_text(world_why(&world, "j"),
+		    "no-such-program could not be started: No such file or directory");
 }
 
 Test(supervise, ends_a_job_at_its_timeout)
 {
 	world_run_shell(&world, "j", "echo begun; sleep 1000", "{'timeout': '1s'}");
 	cr_assert_eq(world_wait_end(&world, "j"), JOB_FAILED);
-	int code;
-	world_state(&world, "j", &code);
-	cr_assert_eq(code, 124);
-	cleanup_free char *why = world_why(&world, "j");
-	cr_assert_str_eq(why, "ran longer than timeout 1s");
+	cr_assert_eq(world_exit(&world, "j"), 124);
+	assert_text(world_why(&world, "j"), "ran longer than timeout 1s");
 }
 
 Test(supervise, retries_a_failure_and_tells_each_attempt)
@@ -171,9 +150,7 @@ Test(supervise, cancels_a_job_and_all_of_its_group)
 	world_wait_log(&world, "j", "ready");
 	cr_assert_eq(local_type.jobs->cancel(world.be, "j", NULL), 0);
 	cr_assert_eq(world_wait_end(&world, "j"), JOB_CANCELLED);
-	int code;
-	world_state(&world, "j", &code);
-	cr_assert_eq(code, 128 + SIGTERM);
+	cr_assert_eq(world_exit(&world, "j"), 128 + SIGTERM);
 	cr_assert_eq(local_type.jobs->cancel(world.be, "j", NULL), -EBUSY);
 	struct job_detail detail = {0};
 	cr_assert_eq(local_type.jobs->get(world.be, "j", &detail, NULL), 0);
@@ -192,9 +169,7 @@ Test(supervise_grace, kills_what_ignores_a_cancel)
 	world_wait_log(&world, "j", "ready");
 	cr_assert_eq(local_type.jobs->cancel(world.be, "j", NULL), 0);
 	cr_assert_eq(world_wait_end(&world, "j"), JOB_CANCELLED);
-	int code;
-	world_state(&world, "j", &code);
-	cr_assert_eq(code, 128 + SIGKILL);
+	cr_assert_eq(world_exit(&world, "j"), 128 + SIGKILL);
 }
 
 /* The pid that a job has written to its output. */
@@ -247,8 +222,7 @@ Test(supervise, settles_a_job_whose_supervisor_was_killed)
 	cr_assert_gt(left, 1);
 	cr_assert_eq(kill(pid, SIGKILL), 0);
 	cr_assert_eq(world_wait_end(&world, "j"), JOB_FAILED);
-	cleanup_free char *why = world_why(&world, "j");
-	cr_assert_str_eq(why, "its supervisor was killed");
+	assert_text(world_why(&world, "j"), "its supervisor was killed");
 	cr_assert_eq(world_wait_end(&world, "next"), JOB_SUCCEEDED);
 	/* killed, and reaped by whoever is its parent now, soon */
 	for (int64_t end = clock_mono_ms() + 10000; kill(left, 0) == 0 && clock_mono_ms() < end;)
@@ -271,8 +245,7 @@ Test(supervise, ends_its_job_when_the_system_ends_it)
 	job_detail_release(&detail);
 	cr_assert_eq(kill((pid_t)json_integer_value(json_object_get(api, "pid")), SIGTERM), 0);
 	cr_assert_eq(world_wait_end(&world, "j"), JOB_FAILED);
-	cleanup_free char *why = world_why(&world, "j");
-	cr_assert_str_eq(why, "ended by the system (SIGTERM): a shutdown or logout");
+	assert_text(world_why(&world, "j"), "ended by the system (SIGTERM): a shutdown or logout");
 }
 
 Test(supervise, goes_on_and_records_its_end_while_nobody_looks)
@@ -296,9 +269,7 @@ Test(supervise, goes_on_and_records_its_end_while_nobody_looks)
 	world.be = world_open_backend(&world, NULL);
 	cr_assert_eq(world_wait_end(&world, "a"), JOB_FAILED);
 	cr_assert_eq(world_wait_end(&world, "b"), JOB_SUCCEEDED);
-	int code;
-	world_state(&world, "a", &code);
-	cr_assert_eq(code, 7);
+	cr_assert_eq(world_exit(&world, "a"), 7);
 }
 
 Test(supervise, gives_secrets_to_the_program_and_to_nothing_else)
@@ -324,10 +295,8 @@ Test(supervise, resumes_with_the_old_output)
 	world_run_shell(&world, "b", "cat $OUTPUT/checkpoint; echo 2 > $OUTPUT/checkpoint",
 			"{'resume': 'a'}");
 	cr_assert_eq(world_wait_end(&world, "b"), JOB_SUCCEEDED);
-	cleanup_free char *log = world_log(&world, "b");
-	cr_assert_str_eq(log, "1\n");
-	cleanup_free char *old = world_read(&world, "buckets/outputs/m/a/checkpoint");
-	cr_assert_str_eq(old, "1\n");
+	assert_text(world_log(&world, "b"), "1\n");
+	assert_text(world_read(&world, "buckets/outputs/m/a/checkpoint"), "1\n");
 }
 
 Test(supervise, makes_an_environment_and_tells_why_it_cannot)
@@ -391,7 +360,7 @@ Test(supervise, records_its_end_on_a_full_disk)
 	/* the end is in the database, or in the file whose blocks were reserved */
 	for (int64_t end = clock_mono_ms() + WORLD_DEADLINE_MS;;) {
 		cleanup_free char *result = world_read(&world, "jobs/j/result");
-		if (result[0] == '{' || job_state_is_ended(world_state(&world, "j", NULL)))
+		if (result[0] == '{' || job_state_is_ended(world_state(&world, "j")))
 			break;
 		cr_assert_lt(clock_mono_ms(), end);
 		sched_yield();
@@ -399,9 +368,7 @@ Test(supervise, records_its_end_on_a_full_disk)
 	cleanup_free char *fill = world_path(&world, "buckets/outputs/m/j/fill");
 	cr_assert_eq(unlink(fill), 0);
 	cr_assert_eq(world_wait_end(&world, "j"), JOB_FAILED);
-	int code;
-	world_state(&world, "j", &code);
-	cr_assert_eq(code, 3);
+	cr_assert_eq(world_exit(&world, "j"), 3);
 	close_small_world();
 }
 

@@ -183,7 +183,7 @@ static int world_sink(void *arg, const struct job_entry *job)
 	return 0;
 }
 
-enum job_state world_state(struct world *world, const char *id, int *ret_exit)
+static struct found world_find(struct world *world, const char *id)
 {
 	struct found found = {.id = id};
 	struct job_page page = {.has_more = true};
@@ -192,16 +192,27 @@ enum job_state world_state(struct world *world, const char *id, int *ret_exit)
 		cr_assert_eq(local_type.jobs->list(world->be, cursor, world_sink, &found, &page, NULL), 0);
 		memcpy(cursor, page.cursor, sizeof(cursor));
 	}
-	if (ret_exit)
-		*ret_exit = found.entry.exit;
+	return found;
+}
+
+enum job_state world_state(struct world *world, const char *id)
+{
+	struct found found = world_find(world, id);
 	return found.is_found ? found.entry.state : JOB_UNKNOWN;
+}
+
+int world_exit(struct world *world, const char *id)
+{
+	struct found found = world_find(world, id);
+	cr_assert(found.is_found, "%s", id);
+	return found.entry.exit;
 }
 
 enum job_state world_wait_state(struct world *world, const char *id, enum job_state state)
 {
 	int64_t end = clock_mono_ms() + WORLD_DEADLINE_MS;
 	for (;;) {
-		enum job_state now = world_state(world, id, NULL);
+		enum job_state now = world_state(world, id);
 		if (now == state || job_state_is_ended(now))
 			return now;
 		cr_assert_lt(clock_mono_ms(), end, "%s is still %s", id, job_state_name(now));

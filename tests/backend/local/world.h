@@ -3,8 +3,11 @@
 #pragma once
 
 #include "backend.h"
+#include "cleanup.h"
 
+#include <criterion/criterion.h>
 #include <stdbool.h>
+#include <string.h>
 
 enum { WORLD_DEADLINE_MS = 60000 };
 
@@ -36,7 +39,8 @@ int world_submit_secret(struct world *world, const char *id, const char *spec, c
 /* A shell command as a job of model m: must be accepted. */
 void world_run_shell(struct world *world, const char *id, const char *command, const char *more_fields);
 
-enum job_state world_state(struct world *world, const char *id, int *ret_exit);
+enum job_state world_state(struct world *world, const char *id); /* JOB_UNKNOWN: not there */
+int world_exit(struct world *world, const char *id);
 /* Until the job is in that state, or in any final one; fails the test at the deadline. */
 enum job_state world_wait_state(struct world *world, const char *id, enum job_state state);
 enum job_state world_wait_end(struct world *world, const char *id);
@@ -48,3 +52,12 @@ char *world_log(struct world *world, const char *id);
 char *world_why(struct world *world, const char *id);
 char *world_read(const struct world *world, const char *path_below_state);
 char *world_path(const struct world *world, const char *path_below_state);
+
+/* `got` is new memory. */
+#define assert_text(got, want)                   \
+	do {                                     \
+		cleanup_free char *got_ = (got); \
+		cr_assert_str_eq(got_, (want));  \
+	} while (0)
+#define assert_has(text, part)   cr_assert(strstr((text), (part)), "no \"%s\" in: %s", (part), (text))
+#define assert_lacks(text, part) cr_assert_not(strstr((text), (part)), "\"%s\" in: %s", (part), (text))
