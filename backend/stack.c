@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Every backend type built in, by name. */
+/* Every backend type built in, by name; and the helpers that they name. */
 #include "backend.h"
+#include "helper.h"
 #include "types.h"
 
 #include <string.h>
@@ -12,6 +13,15 @@ const struct backend_type *backend_type_find(const char *name)
 	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
 		if (strcmp(types[i]->name, name) == 0)
 			return types[i];
+	}
+	return NULL;
+}
+
+const struct helper *helper_find(const char *name)
+{
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+		if (types[i]->helper && strcmp(types[i]->helper->name, name) == 0)
+			return types[i]->helper;
 	}
 	return NULL;
 }

@@ -36,6 +36,7 @@
 #include <sys/types.h>
 
 struct backend;
+struct helper;
 
 /* What `open` is given. All borrowed for the life of the backend. */
 struct backend_conf {
@@ -225,6 +226,7 @@ struct backend_type {
 	void (*check)(struct backend *be, check_sink sink, void *arg);
 	/* Bytes that this remote holds on this machine, -1 if not known. May be NULL. No long work: answered from memory. */
 	int64_t (*space_used)(struct backend *be);
+	const struct helper *helper; /* the program that it starts of itself (helper.h), or NULL */
 	const struct job_ops *jobs;
 	const struct model_ops *models;
 	const struct bucket_ops *buckets;

@@ -15,7 +15,7 @@ struct helper {
 	int (*main)(int argc, char **argv);
 };
 
-/* The helpers built in: backend/helpers.c. NULL if there is none of that name. */
+/* The helpers that the backend types name. NULL if there is none of that name. */
 const struct helper *helper_find(const char *name);
 
 /*

@@ -13,6 +13,7 @@
 #include <sys/inotify.h>
 #include <sys/statvfs.h>
 
+#include "helper.h"
 #include "local/buckets.h"
 #include "local/jobs.h"
 #include "local/models.h"
@@ -20,6 +21,7 @@
 #include "local/run.h"
 #include "local/schedule.h"
 #include "local/submit.h"
+#include "local/supervise.h"
 #include "str.h"
 
 int local_fault(struct fault *fault, int r, const char *what)
@@ -198,12 +200,15 @@ static int64_t local_space_used(struct backend *be)
 	return r < 0 || bytes < 0 ? -1 : bytes;
 }
 
+static const struct helper local_supervise = {"supervise", local_supervise_main};
+
 const struct backend_type local_type = {
 	.name = "local",
 	.open = local_open,
 	.close = local_close,
 	.check = local_check,
 	.space_used = local_space_used,
+	.helper = &local_supervise,
 	.jobs = &local_job_ops,
 	.models = &local_model_ops,
 	.buckets = &local_bucket_ops,
