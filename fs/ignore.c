@@ -184,12 +184,15 @@ static bool is_random_six(const char *s)
 	return s[6] == '\0' && !is_word;
 }
 
+bool ignore_is_made_up(const char *name, const char *prefix)
+{
+	return str_has_prefix(name, prefix) && is_random_six(name + strlen(prefix));
+}
+
 bool ignore_is_passing_name(const char *name)
 {
 	size_t n = strlen(name);
-	if (strcmp(name, "4913") == 0)
-		return true;
-	if (str_has_prefix(name, "sed") && is_random_six(name + 3))
+	if (strcmp(name, "4913") == 0 || ignore_is_made_up(name, "sed"))
 		return true;
 	if (name[0] != '.')
 		return false;

@@ -27,5 +27,8 @@ int ignore_has(struct ignore *ignore, const char *path, bool is_dir, bool *ret);
  */
 bool ignore_is_passing_name(const char *name);
 
+/* `prefix` and such a six, as in `sedXXXXXX`; `Customer` is none of `Cu`. */
+bool ignore_is_made_up(const char *name, const char *prefix);
+
 /* Starts libgit2 once for this process. 0 or -ENOMEM. */
 int ignore_init_git(void);

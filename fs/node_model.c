@@ -421,9 +421,9 @@ static int model_rmdir(struct call *c, struct node *dir, const char *name)
 
 static bool may_be_beside(const char *name)
 {
-	return node_is_passing(name) || strstr(name, "model.json") || strstr(name, "tmp") ||
-	       str_has_suffix(name, ".json") || str_has_suffix(name, "~") || str_has_suffix(name, ".new") ||
-	       str_has_suffix(name, ".bak");
+	return node_is_passing(name) || str_has_prefix(name, "sed") || strstr(name, "model.json") ||
+	       strstr(name, "tmp") || str_has_suffix(name, ".json") || str_has_suffix(name, "~") ||
+	       str_has_suffix(name, ".new") || str_has_suffix(name, ".bak");
 }
 
 /* An editor has put the old one aside: what is written is a save as any other. */

@@ -3,12 +3,12 @@
 #include "node.h"
 
 #include "cleanup.h"
+#include "ignore.h"
 #include "inode.h"
 #include "listing.h"
 #include "remote.h"
 #include "serve_private.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
@@ -122,19 +122,8 @@ bool node_is_junk(const char *name)
 	return str_has_prefix(name, ".Trash");
 }
 
-/* `prefix` and then exactly n letters or digits. */
-static bool is_made_up(const char *name, const char *prefix, size_t n)
-{
-	if (!str_has_prefix(name, prefix) || strlen(name) != strlen(prefix) + n)
-		return false;
-	for (const char *p = name + strlen(prefix); *p; p++)
-		if (!isalnum((unsigned char)*p))
-			return false;
-	return true;
-}
-
 bool node_is_passing(const char *name)
 {
-	return name[0] == '.' || strcmp(name, "4913") == 0 || is_made_up(name, "sed", 6) ||
-	       is_made_up(name, "Cu", 6) || str_has_suffix(name, "~");
+	return name[0] == '.' || str_has_suffix(name, "~") || ignore_is_made_up(name, "Cu") ||
+	       ignore_is_passing_name(name);
 }
