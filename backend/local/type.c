@@ -185,8 +185,9 @@ static void local_check(struct backend *be, check_sink sink, void *arg)
 	}
 	local_check_python(local, sink, arg);
 	cleanup_free char *slots = NULL;
-	if (str_format(&slots, "slots: %lld jobs at once, %lld GPUs", (long long)settings.slots,
-		       (long long)settings.gpus) == 0)
+	if (str_format(&slots, "slots: %lld job%s at once, %lld GPU%s", (long long)settings.slots,
+		       settings.slots == 1 ? "" : "s", (long long)settings.gpus,
+		       settings.gpus == 1 ? "" : "s") == 0)
 		sink(arg, true, slots);
 }
 

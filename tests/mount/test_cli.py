@@ -51,6 +51,12 @@ def test_config_prints_yaml(world):
     assert done.returncode == 0 and "remotes:" in done.stdout
 
 
+@pytest.mark.parametrize("slots, gpus, text", [(1, 0, "1 job at once, 0 GPUs"), (2, 1, "2 jobs at once, 1 GPU")])
+def test_check_counts_slots(world, tmp_path, slots, gpus, text):
+    (tmp_path / "c.yaml").write_text(f"remotes:\n  local: {{type: local, slots: {slots}, gpus: {gpus}}}\n")
+    assert f" slots: {text}\n" in world.run("check", "local", "-c", tmp_path / "c.yaml").stdout
+
+
 def test_a_wrong_config_is_told_with_its_place(world, tmp_path):
     bad = tmp_path / "bad.yaml"
     bad.write_text("remotes: {local: {type: local}}\nfrobnicate: 1\n")
