@@ -91,6 +91,18 @@ int backend_open(const char *type, const struct backend_conf *conf, struct backe
 	return 0;
 }
 
+int backend_defaults(const char *type, const json_t *options, json_t **ret, struct fault *reterr)
+{
+	assert(type && json_is_object(options) && ret);
+	const struct backend_type *found = backend_type_find(type);
+	if (!found)
+		return fault_set(reterr, EINVAL, "there is no remote type '%s' in this build", type);
+	if (found->defaults)
+		return found->defaults(options, ret, reterr);
+	*ret = json_object();
+	return *ret ? 0 : -ENOMEM;
+}
+
 void backend_close(struct backend *be)
 {
 	if (be)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backend.h"
 #include "check.h"
 #include "cleanup.h"
 #include "config.h"
@@ -42,11 +43,27 @@ static int run_help(const struct options *options)
 	return fputs(text, stdout) < 0 ? EXIT_CODE_SYSTEM : EXIT_CODE_OK;
 }
 
-static int dump_config(const struct config *config)
+/* The options that a remote's type has defaults for. What is wrong among them is for `trainfs check` to tell. */
+static int write_out_defaults(struct config *config)
+{
+	for (size_t i = 0; i < config->n_remotes; i++) {
+		struct remote_conf *remote = &config->remote[i];
+		cleanup_json json_t *defaults = NULL;
+		int r = backend_defaults(remote->type, remote->options, &defaults, NULL);
+		if (r == -EINVAL)
+			continue;
+		if (r < 0 || json_object_update_missing(remote->options, defaults) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int dump_config(struct config *config)
 {
 	cleanup_free char *text = NULL;
-	int r = config_dump(config, &text);
-
+	int r = write_out_defaults(config);
+	if (r == 0)
+		r = config_dump(config, &text);
 	if (r < 0)
 		return complain(&(struct fault){0}, r);
 	return fputs(text, stdout) < 0 ? EXIT_CODE_SYSTEM : EXIT_CODE_OK;

@@ -221,6 +221,8 @@ struct backend_type {
 	const char *name; /* of `type:` in config.yaml, and of the folder */
 	/* -EINVAL: a wrong option. No network: what is away is told by the operations. */
 	int (*open)(const struct backend_conf *conf, struct backend **ret, struct fault *reterr);
+	/* Where these are given, what the others are by default: **new** object. -EINVAL as open. May be NULL. */
+	int (*defaults)(const json_t *options, json_t **ret, struct fault *reterr);
 	void (*close)(struct backend *be); /* takes NULL; may block as an operation may */
 	/* Looks at credentials, permissions, tools; for `trainfs check`. May be NULL. */
 	void (*check)(struct backend *be, check_sink sink, void *arg);
@@ -251,6 +253,8 @@ const struct backend_type *backend_type_find(const char *name);
 
 int backend_open(const char *type, const struct backend_conf *conf, struct backend **ret,
 		 struct fault *reterr);
+/* For `trainfs config`; what was given goes before. -EINVAL: no such type, a wrong option. */
+int backend_defaults(const char *type, const json_t *options, json_t **ret, struct fault *reterr);
 void backend_close(struct backend *be); /* takes NULL */
 void backend_check(struct backend *be, check_sink sink, void *arg);
 int64_t backend_space_used(struct backend *be);

@@ -123,3 +123,23 @@ int local_options_parse(const json_t *options, struct settings *ret, char **ret_
 	*ret_python = STEAL(python);
 	return 0;
 }
+
+int local_options_defaults(const json_t *options, json_t **ret, struct fault *reterr)
+{
+	struct settings settings;
+	cleanup_free char *python = NULL;
+	cleanup_free char *grace = NULL;
+	int r = local_options_parse(options, &settings, &python, reterr);
+	if (r == 0)
+		r = str_format(&grace, "%ds", OPTIONS_GRACE_MS / 1000);
+	if (r < 0)
+		return r;
+	/* with GPUs, no number of slots is not the same as that number: see is_gpu_each */
+	json_t *slots = settings.is_gpu_each ? NULL : json_integer(settings.slots);
+	json_t *defaults = json_pack("{s:o*, s:I, s:s, s:[]}", "slots", slots, "gpus",
+				     (json_int_t)settings.gpus, "grace", grace, "keep");
+	if (!defaults)
+		return -ENOMEM;
+	*ret = defaults;
+	return 0;
+}

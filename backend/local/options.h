@@ -12,3 +12,6 @@
  * -EINVAL names what is wrong. `ret_python` is new memory, or NULL when not given.
  */
 int local_options_parse(const json_t *options, struct settings *ret, char **ret_python, struct fault *reterr);
+
+/* backend_type.defaults: those that can be written out and mean the same. */
+int local_options_defaults(const json_t *options, json_t **ret, struct fault *reterr);

@@ -206,6 +206,7 @@ static const struct helper local_supervise = {"supervise", local_supervise_main}
 const struct backend_type local_type = {
 	.name = "local",
 	.open = local_open,
+	.defaults = local_options_defaults,
 	.close = local_close,
 	.check = local_check,
 	.space_used = local_space_used,

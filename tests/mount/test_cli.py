@@ -51,6 +51,35 @@ def test_config_prints_yaml(world):
     assert done.returncode == 0 and "remotes:" in done.stdout
 
 
+def options_of_local(text):
+    """What `trainfs config` says of the remote local, by name."""
+    return dict(re.findall(r"^    (\w+): (.*)$", text.split("\n  local:\n")[1], re.M))
+
+
+def test_config_writes_out_the_defaults_of_local(world, tmp_path):
+    done = world.run("config")
+    options = options_of_local(done.stdout)
+    assert options["grace"] == '"10s"' and options["keep"] == "[]"
+    gpus = len([name for name in os.listdir("/dev") if re.fullmatch(r"nvidia\d+", name)])
+    assert options["gpus"] == str(gpus)
+    # with GPUs, a number of slots that is given also means: none for a job that asks for none
+    assert options.get("slots") == (None if gpus else "1")
+    (tmp_path / "again.yaml").write_text(done.stdout)
+    again = world.run("config", "-c", tmp_path / "again.yaml")
+    assert again.returncode == 0 and options_of_local(again.stdout) == options
+    assert world.run("check", "local", "-c", tmp_path / "again.yaml").stdout.count("\nwrong ") == 0
+
+
+def test_config_shows_what_was_given_before_defaults(world, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("remotes:\n  local: {type: local, slots: 3, gpus: 2, keep: 50GB}\n")
+    options = options_of_local(world.run("config", "-c", config).stdout)
+    assert (options["slots"], options["gpus"], options["keep"], options["grace"]) == ("3", "2", '"50GB"', '"10s"')
+    config.write_text("remotes:\n  local: {type: local, slots: many}\n")
+    done = world.run("config", "-c", config)
+    assert done.returncode == 0 and options_of_local(done.stdout)["slots"] == "many" # check tells what is wrong with it
+
+
 @pytest.mark.parametrize("slots, gpus, text", [(1, 0, "1 job at once, 0 GPUs"), (2, 1, "2 jobs at once, 1 GPU")])
 def test_check_counts_slots(world, tmp_path, slots, gpus, text):
     (tmp_path / "c.yaml").write_text(f"remotes:\n  local: {{type: local, slots: {slots}, gpus: {gpus}}}\n")
