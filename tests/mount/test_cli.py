@@ -436,11 +436,18 @@ def test_mounting_and_unmounting_many_times(world, tmp_path):
 
 # ---- helpers
 
+def leads_to(fd):
+    """What a descriptor in /proc is of; None once it is closed."""
+    try:
+        return os.readlink(fd)
+    except FileNotFoundError:
+        return None
+
+
 def test_the_daemon_alone_holds_the_device(mount, world):
     """Else the mount would outlive a kill."""
     m = mount()
-    device = {pid for pid in world.strays() for fd in Path(f"/proc/{pid}/fd").iterdir()
-              if os.path.lexists(fd) and os.readlink(fd) == "/dev/fuse"}
+    device = {pid for pid in world.strays() for fd in Path(f"/proc/{pid}/fd").iterdir() if leads_to(fd) == "/dev/fuse"}
     assert device == {m.pid}
     named = {pid for pid in world.strays() if os.fsencode(m.path) in Path(f"/proc/{pid}/cmdline").read_bytes()}
     assert named == {m.pid}
