@@ -114,7 +114,8 @@ class World:
             PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL="C.UTF-8",
             ASAN_OPTIONS=f"log_path={root}/report.asan:detect_leaks=1:exitcode=99",
             UBSAN_OPTIONS=f"log_path={root}/report.ubsan:print_stacktrace=1:halt_on_error=1:exitcode=99",
-            LSAN_OPTIONS="print_suppressions=0", TSAN_OPTIONS=f"log_path={root}/report.tsan:exitcode=99")
+            LSAN_OPTIONS="print_suppressions=0",
+            TSAN_OPTIONS=f"log_path={root}/report.tsan:second_deadlock_stack=1:exitcode=99")
 
     def who(self):
         """Arguments that make subprocess run as the user of this world."""
