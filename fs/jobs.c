@@ -84,8 +84,11 @@ static void job_free(struct job *job)
 		fuse_pollhandle_destroy(job->poll_handle);
 	logstream_free(job->log);
 	free((char *)job->row.model);
-	if (job->row.cost && job->row.cost[0])
-		free((char *)job->row.cost);
+	while (job->cost) {
+		struct job_cost *cost = job->cost;
+		job->cost = cost->older;
+		free(cost);
+	}
 	free(job->id);
 	free(job);
 }
@@ -305,17 +308,29 @@ static void tell_change(struct job *job, enum job_state from, const struct job_r
 		logstream_end(job);
 }
 
-static bool row_take(struct job_row *row, const struct job_entry *entry)
+/* The older texts are kept: somebody may be reading one. Out of memory the text stays as it is. */
+static void take_cost(struct job *job, const char *text)
 {
+	size_t size = strlen(text) + 1;
+	struct job_cost *cost = malloc(sizeof(*cost) + size);
+	if (!cost)
+		return;
+	memcpy(cost->text, text, size);
+	cost->older = job->cost;
+	job->cost = cost;
+	job->row.cost = cost->text;
+}
+
+static bool row_take(struct job *job, const struct job_entry *entry)
+{
+	struct job_row *row = &job->row;
 	const char *cost = entry->cost ? entry->cost : "";
 	bool is_same = row->state == entry->state && row->created_ns == entry->created_ns &&
 		       row->started_ns == entry->started_ns && row->ended_ns == entry->ended_ns &&
 		       row->exit == entry->exit && row->is_gone == entry->is_gone &&
 		       row->changed_ns == entry->changed_ns;
 	if (strcmp(row->cost, cost) != 0) {
-		char *copy = strdup(cost);
-		if (copy) /* the old text is kept alive: somebody may be reading it */
-			row->cost = copy;
+		take_cost(job, cost);
 		is_same = false;
 	}
 	row->state = entry->state;
@@ -339,7 +354,7 @@ static bool apply_locked(struct jobs *jobs, struct job *job, const struct job_en
 		job->revision++;
 		return !was_gone;
 	}
-	(void)row_take(&job->row, entry);
+	(void)row_take(job, entry);
 	jobs->revision++; /* also when the row is the same: the backend says that something is new, so facts are old */
 	job->revision++;
 	if (entry->changed_ns > jobs->changed_ns)

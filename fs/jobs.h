@@ -26,6 +26,12 @@ struct job_row {
 	bool is_gone;
 };
 
+/* A text of job_row.cost, and those before it. */
+struct job_cost {
+	struct job_cost *older;
+	char text[];
+};
+
 /* A detail as it was read, counted. */
 struct job_facts {
 	_Atomic int n_refs;
@@ -40,6 +46,7 @@ struct job {
 
 	/* protected by the table's lock */
 	struct job_row row;
+	struct job_cost *cost;   /* row.cost is its text; NULL: "" */
 	uint64_t revision;       /* rises with every change */
 	bool is_pending;         /* submitted here, not yet reported by the backend */
 	struct job_facts *facts; /* newest read, or NULL */

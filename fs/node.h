@@ -86,7 +86,7 @@ struct handle {
 	size_t text_len;
 	struct listing *listing; /* of a directory */
 	void *state;             /* the kind's own; given back in release */
-	bool is_written;         /* somebody wrote through it */
+	_Atomic bool is_written; /* somebody wrote through it */
 	_Atomic int n_refs;
 	struct handle *prev, *next; /* of the mount's open ones: serve.c */
 };

@@ -238,8 +238,10 @@ static int run_read(struct request *rq)
 		return -ENOMEM;
 	ssize_t n = kind->read ? kind->read(&rq->call, rq->handle, rq->data, rq->size, rq->offset)
 			       : handle_read_text(rq->handle, rq->data, rq->size, rq->offset);
+	if (n < 0) /* also when it is parked: it may be another thread's by now */
+		return (int)n;
 	rq->done = n;
-	return n < 0 ? (int)n : 0;
+	return 0;
 }
 
 static void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset, struct fuse_file_info *fi)
@@ -267,9 +269,11 @@ static int run_write(struct request *rq)
 			return -ENOMEM;
 		memcpy(rq->data, rq->written, rq->size);
 	}
-	rq->done = n;
+	if (n < 0)
+		return (int)n;
 	rq->handle->is_written = true;
-	return n < 0 ? (int)n : 0;
+	rq->done = n;
+	return 0;
 }
 
 static void op_write(fuse_req_t req, fuse_ino_t id, const char *buf, size_t size, off_t offset,

@@ -602,7 +602,7 @@ static void apply_all(enum job_state state, bool is_quiet)
 						.state = state,
 						.created_ns = (int64_t)i + 1,
 						.changed_ns = (int64_t)state,
-						.cost = "1.50 EUR"};
+						.cost = job_state_name(state)};
 		must(jobs_apply(test.remote.jobs, &entry, is_quiet) == 0);
 	}
 }
