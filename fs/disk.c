@@ -145,11 +145,11 @@ static int change_begin(struct call *c, const struct node *n)
 	return root->draft ? draft_change_begin(c, root->draft) : 0;
 }
 
-static void change_end(const struct node *n)
+static void change_end(const struct node *n, int result)
 {
 	const struct disk_root *root = disk_file_of(n)->root;
 	if (root->draft)
-		draft_change_end(root->draft);
+		draft_change_end(root->draft, result);
 }
 
 /*
@@ -187,7 +187,7 @@ static int made(struct call *c, struct node *dir, const char *name, int r, struc
 		give_to_caller(c, disk_file_of(dir)->fd, name);
 		r = child_of(dir, name, ret);
 	}
-	change_end(dir);
+	change_end(dir, r);
 	return r;
 }
 
@@ -241,7 +241,7 @@ static int disk_link(struct call *c, struct node *from, struct node *dir, const 
 		r = -errno;
 	if (r == 0)
 		r = child_of(dir, name, ret);
-	change_end(dir);
+	change_end(dir, r);
 	return r;
 }
 
@@ -278,7 +278,7 @@ static int remove_name(struct call *c, struct node *dir, const char *name, int f
 	if (r < 0)
 		return r;
 	r = unlinkat(disk_file_of(dir)->fd, name, flags) < 0 ? -errno : 0;
-	change_end(dir);
+	change_end(dir, r);
 	return r;
 }
 
@@ -326,9 +326,9 @@ static int disk_rename_op(struct call *c, struct node *dir, const char *name, st
 	if (r == 0) {
 		r = disk_rename(disk_file_of(dir)->fd, name, disk_file_of(newdir)->fd, newname, flags);
 		if (from != to)
-			change_end(newdir);
+			change_end(newdir, r);
 	}
-	change_end(dir);
+	change_end(dir, r);
 	if (r == 0)
 		follow_move(newdir, newname);
 	return r;
@@ -416,7 +416,7 @@ static int disk_setattr(struct call *c, struct node *n, struct handle *h, const 
 		r = set_size(file, h, st->st_size);
 	if (r == 0 && to_set & SET_TIMES)
 		r = set_times(file, st, to_set);
-	change_end(n);
+	change_end(n, r);
 	return r < 0 ? r : disk_getattr(c, n, ret);
 }
 
@@ -487,7 +487,7 @@ static int disk_open(struct call *c, struct node *n, int flags, struct handle *h
 		h->fd = openat(disk_file_of(n->parent)->fd, n->name, flags | O_NOFOLLOW);
 	r = h->fd < 0 ? -errno : 0;
 	if (is_change)
-		change_end(n);
+		change_end(n, r);
 	h->mode = file->root->is_shared ? OPEN_CACHED : OPEN_KEEP;
 	return r;
 }
@@ -506,7 +506,7 @@ static ssize_t disk_write(struct call *c, struct handle *h, const char *buf, siz
 	ssize_t n = pwrite(h->fd, buf, size, offset);
 	if (n < 0)
 		n = -errno;
-	change_end(h->node);
+	change_end(h->node, n < 0 ? (int)n : 0);
 	return n;
 }
 

@@ -270,8 +270,20 @@ int draft_change_begin(struct call *c, struct draft *draft)
 	return r;
 }
 
-void draft_change_end(struct draft *draft)
+/* No fault of the caller's: what was to be written is not there. */
+static bool is_loss(int result)
 {
+	return result == -ENOSPC || result == -EDQUOT || result == -EIO || result == -ENOMEM ||
+	       result == -EMFILE || result == -ENFILE;
+}
+
+void draft_change_end(struct draft *draft, int result)
+{
+	if (is_loss(result)) {
+		drafts_lock(draft->remote->drafts);
+		draft->failed = result;
+		drafts_unlock(draft->remote->drafts);
+	}
 	pthread_rwlock_unlock(&draft->freeze);
 }
 
@@ -376,7 +388,7 @@ int draft_remove(struct call *c, struct draft *draft)
 		LOCK_SCOPE(&drafts->lock);
 		draft_forget_locked(draft);
 	}
-	draft_change_end(draft);
+	draft_change_end(draft, r);
 	return r;
 }
 
@@ -407,6 +419,12 @@ static bool submits(const struct draft *draft, enum place from, enum place to, c
 	if (to == PLACE_DRAFTS || node_is_passing(name))
 		return false;
 	return from == PLACE_DRAFTS && !submission_is_empty(draft->dir);
+}
+
+static void draft_forgive(struct draft *draft)
+{
+	LOCK_SCOPE(&draft->remote->drafts->lock);
+	draft->failed = 0;
 }
 
 /* mv into train/, jobs/ or a model: check, decide, and go on behind. */
@@ -445,13 +463,14 @@ int draft_move(struct call *c, struct draft *draft, enum place place, const char
 		if (r < 0)
 			return r;
 		r = set_place(draft, place, model, name);
-		draft_change_end(draft);
+		draft_change_end(draft, r);
 		return r;
 	}
 	r = draft_change_begin(c, draft); /* whose is it? */
 	if (r < 0)
 		return r;
-	draft_change_end(draft);
+	draft_change_end(draft, 0);
+	draft_forgive(draft); /* as it is: that is what mv says */
 	return move_and_submit(c, draft, place, model, name);
 }
 
@@ -496,7 +515,7 @@ int draft_sync(struct call *c, struct draft *draft)
 	if (r < 0 && !draft->is_frozen)
 		return r;
 	if (r == 0)
-		draft_change_end(draft);
+		draft_change_end(draft, 0);
 	bool is_mine = draft_freeze(draft) == 0;
 	c->fault.text[0] = '\0';
 	r = wait_for_verdict(c, draft);

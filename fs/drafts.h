@@ -43,7 +43,8 @@ struct draft {
 	int64_t changed_ms;     /* monotonic, of the newest change */
 	bool is_watched;        /* the timer looks at it */
 	struct waiters for_end; /* fsyncs that wait for the verdict */
-	int result;             /* of the newest submission that is over: 0 or -errno */
+	int failed; /* -errno when this machine could not make a change: something is missing; 0: none */
+	int result; /* of the newest submission that is over: 0 or -errno */
 
 	/* changes hold it for reading, freezing for writing */
 	pthread_rwlock_t freeze;
@@ -72,9 +73,9 @@ int drafts_each(struct drafts *drafts, draft_visit visit, void *arg);
 int draft_make(struct call *c, struct drafts *drafts, enum place place, const char *model, const char *name,
 	       mode_t mode, struct draft **ret);
 
-/* Brackets every change below a draft: -EBUSY when it is frozen or another mount's. Notes who writes. */
+/* Brackets every change below a draft: -EBUSY when it is frozen or another mount's. Notes who writes, and how it ended. */
 int draft_change_begin(struct call *c, struct draft *draft);
-void draft_change_end(struct draft *draft);
+void draft_change_end(struct draft *draft, int result);
 
 /* rmdir of the draft: -ENOTEMPTY, -EBUSY. */
 int draft_remove(struct call *c, struct draft *draft);

@@ -25,6 +25,7 @@
 #include "remote.h"
 #include "report.h"
 #include "serve_private.h"
+#include "settle.h"
 #include "submission.h"
 #include "submitted.h"
 #include "timers.h"
@@ -198,15 +199,30 @@ static int as_verdict(int r)
 	return r == -EINVAL ? -EBADMSG : r;
 }
 
+static int refuse_incomplete(struct draft *draft, struct fault *reterr)
+{
+	drafts_lock(draft->remote->drafts);
+	int failed = draft->failed;
+	drafts_unlock(draft->remote->drafts);
+	if (failed == 0)
+		return 0;
+	return fault_set(reterr, -failed,
+			 "writing into %s failed (%s), so it may be incomplete: copy it again, or submit it "
+			 "as it is with mv into train/",
+			 draft->name, strerror(-failed));
+}
+
 int sending_begin(struct draft *draft, struct fault *reterr)
 {
+	int r = refuse_incomplete(draft, reterr);
+	if (r < 0)
+		return r;
 	set_doing(draft, "checking");
 	crash_point("frozen");
 	/* claiming is what counts; this saves a copy */
 	(void)journal_draft_complete(draft->remote->journal, draft->id);
 	crash_point("complete");
-	int r = as_verdict(draft->place == PLACE_MODEL ? begin_version(draft, reterr)
-						       : begin_job(draft, reterr));
+	r = as_verdict(draft->place == PLACE_MODEL ? begin_version(draft, reterr) : begin_job(draft, reterr));
 	if (r == 0 && draft->place != PLACE_MODEL)
 		drafts_tell_entry(draft->remote->drafts, draft->place, draft->model, draft->name);
 	if (r < 0 && reterr && !reterr->text[0])
@@ -405,9 +421,19 @@ static int move_back(struct draft *draft, const char *sentence, char **ret_old_n
 		free(draft->verdict);
 		draft->verdict = strdup(sentence); /* without it the errno has to do */
 		draft->is_replayed = false;
+		draft->failed = 0;
 	}
 	drafts_unlock(drafts);
 	return r;
+}
+
+/* No room for the journal: it stays where it is, open, so that it can be removed, and is refused again later. */
+static void refuse_later(struct draft *draft, const char *sentence)
+{
+	LOCK_SCOPE(&draft->remote->drafts->lock);
+	free(draft->verdict);
+	draft->verdict = strdup(sentence);
+	settle_watch_locked(draft, ASK_AGAIN_MS);
 }
 
 void sending_refuse(struct draft *draft, int err, const char *sentence)
@@ -423,6 +449,8 @@ void sending_refuse(struct draft *draft, int err, const char *sentence)
 	if (r < 0)
 		log_warning("cannot journal that a draft was refused: %s, ignoring", strerror(-r));
 	draft_thaw(draft);
+	if (r < 0)
+		refuse_later(draft, sentence);
 	if (job)
 		jobs_drop_pending(remote->jobs, job);
 	if (r == 0) {

@@ -63,6 +63,8 @@ static int64_t settle_delay_locked(struct draft *draft)
 	int64_t quiet = clock_mono_ms() - draft->changed_ms, settle = draft->remote->conf->settle_ms;
 	if (quiet < settle)
 		return settle - quiet;
+	if (draft->verdict) /* refused, but it could not be put aside; nothing has changed since */
+		return 0;
 	look_at_writers_locked(draft, &lives, &is_stopped);
 	if (!lives)
 		return 0;

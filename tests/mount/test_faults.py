@@ -428,6 +428,28 @@ def fill(path):
         os.close(fd)
 
 
+def test_a_copy_that_fails_for_want_of_room_is_not_submitted(small_disk, mount, tmp_path):
+    """What there is of it waits in drafts/ and says why; nothing settles, and sync tells the error."""
+    source = package(tmp_path / "src" / "digits", f"echo ran >> {tmp_path}/ran; echo said",
+                     {"a": bytes(1 << 20), "b": bytes(1 << 20)})
+    m = mount(config=QUICK)
+    for name, tell in ("settles", lambda path: None), ("synced", sync):
+        fill(small_disk / "filler")
+        os.truncate(small_disk / "filler", (small_disk / "filler").stat().st_size - (1 << 20))
+        done = subprocess.run(["cp", "-r", source, m / f"local/train/{name}"], stderr=subprocess.PIPE, check=False)
+        assert done.returncode != 0 and b"No space left" in done.stderr
+        assert tell(m / f"local/train/{name}") in (None, errno.ENOSPC)
+        os.unlink(small_disk / "filler")
+        wait_for(lambda: name in os.listdir(m / "local/drafts"), what="it is set aside")
+        assert any(f"drafts/{name}" in line and "may be incomplete" in line for line in m.errors().splitlines())
+    assert jobs(m) == [] and not (tmp_path / "ran").exists() and os.listdir(m / "local/train") == []
+    shutil.rmtree(m / "local/drafts/synced")
+    copy(f"{source}/.", m / "local/drafts/settles")  # again, with room
+    os.unlink(m / "local/drafts/settles/.error")
+    os.rename(m / "local/drafts/settles", m / "local/train/settles")
+    is_one_whole_job(m, source, tmp_path, "settles")
+
+
 def test_a_full_disk_while_a_draft_is_written(small_disk, mount, tmp_path):
     source = once(tmp_path)
     m = mount(config=NEVER)
