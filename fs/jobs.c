@@ -368,7 +368,7 @@ int jobs_apply(struct jobs *jobs, const struct job_entry *entry, bool is_quiet)
 	struct job *job = find_locked(jobs, entry->id);
 	bool is_new = !job || job->row.is_gone;
 	int r = 0;
-	if (!job && !entry->is_gone)
+	if (is_new && !entry->is_gone) /* an id that is used again is another job, with its own end and log */
 		r = add_locked(jobs, entry->id, entry->model ? entry->model : "", &job);
 	if (r < 0 || !job) {
 		pthread_mutex_unlock(&jobs->lock);

@@ -70,7 +70,7 @@ void jobs_free(struct jobs *jobs); /* takes NULL */
 /* At the end, when all have been answered: drops the requests that still wait in a row. Takes NULL. */
 void jobs_let_go(struct jobs *jobs);
 
-/* By id, also one that is gone; NULL if there never was one. */
+/* The newest of that id, also one that is gone; NULL if there never was one. */
 struct job *jobs_find(struct jobs *jobs, const char *id);
 
 /* 0 once the list is known; parks or fails with the remote's reason until then. */
