@@ -113,6 +113,28 @@ static int clear_mount_point(const char *path, struct fault *reterr)
 	return fault_set(reterr, EBUSY, "too many dead mounts on top of each other at %s", path);
 }
 
+/* A mount inside the tree would be in the way of its own unmounting. */
+static int refuse_nested(const char *path, struct fault *reterr)
+{
+	cleanup_free char *above = strdup(path);
+
+	if (!above)
+		return fault_set(reterr, ENOMEM, "cannot use %s: %s", path, strerror(ENOMEM));
+	for (char *slash = strrchr(above, '/'); slash && slash != above; slash = strrchr(above, '/')) {
+		struct mountpoint there = {0};
+		*slash = '\0';
+		if (mountpoint_find(above, &there) < 0)
+			continue;
+		bool is_ours = strcmp(there.type, MOUNTPOINT_TYPE) == 0;
+		mountpoint_release(&there);
+		return is_ours ? fault_set(reterr, EBUSY,
+					   "%s is inside the trainfs mount at %s; mount elsewhere", path,
+					   above)
+			       : 0;
+	}
+	return 0;
+}
+
 static int prepare_mount_point(const char *dir, char **ret, struct fault *reterr)
 {
 	cleanup_free char *path = NULL;
@@ -125,7 +147,9 @@ static int prepare_mount_point(const char *dir, char **ret, struct fault *reterr
 		return fault_set(reterr, ENOTDIR, "%s is not a directory", dir);
 	if (r < 0)
 		return fault_set(reterr, -r, "cannot use %s: %s", dir, strerror(-r));
-	r = clear_mount_point(path, reterr);
+	r = refuse_nested(path, reterr);
+	if (r == 0)
+		r = clear_mount_point(path, reterr);
 	if (r < 0)
 		return r;
 	if (stat(path, &st) < 0)
@@ -231,6 +255,8 @@ static void judge(struct mount *m, int code, const char *text)
 	contact_end(&m->contact);
 	if (code == EXIT_CODE_OK) {
 		cleanup_free char *status = NULL;
+		if (!m->options->is_foreground) /* there the log says it */
+			serve_tell_failed(m->serve, stderr);
 		daemon_let_go(m->options->is_foreground);
 		if (str_format(&status, "READY=1\nSTATUS=%s is mounted", m->path) == 0)
 			daemon_notify(m->notify_socket, status);

@@ -128,6 +128,17 @@ int serve_new(const struct config *config, const struct serve_options *options, 
 	return 0;
 }
 
+void serve_tell_failed(const struct serve *serve, FILE *to)
+{
+	for (size_t i = 0; i < serve->n_remotes; i++) {
+		struct remote *remote = serve->remote[i];
+		LOCK_SCOPE(&remote->lock);
+		if (!remote->be)
+			fprintf(to, "trainfs: the remote %s did not open, its directory is empty: %s\n",
+				remote->conf->name, remote->fault.text);
+	}
+}
+
 const struct fuse_lowlevel_ops *serve_ops(const struct serve *serve)
 {
 	return &serve->ops;

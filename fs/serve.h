@@ -6,6 +6,7 @@
 #include "fault.h"
 
 #include <stdbool.h>
+#include <stdio.h>
 
 struct fuse_lowlevel_ops;
 struct fuse_session;
@@ -26,6 +27,9 @@ struct serve_options {
  */
 int serve_new(const struct config *config, const struct serve_options *options, struct serve **ret,
 	      struct fault *reterr);
+
+/* A line for each remote that has not opened, with the reason. */
+void serve_tell_failed(const struct serve *serve, FILE *to);
 
 /* The userdata of the session is the struct serve. */
 const struct fuse_lowlevel_ops *serve_ops(const struct serve *serve);
