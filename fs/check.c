@@ -111,6 +111,10 @@ static void check_fusermount(struct check *check, bool is_container)
 		tell(check, false,
 		     "%s is not setuid root, so only root can mount: reinstall fuse3, or `chmod u+s %s`",
 		     path, path);
+	else if (access("/etc/mtab", R_OK) < 0)
+		tell(check, false,
+		     "/etc/mtab cannot be read, so only root can unmount: as root, "
+		     "`ln -s /proc/self/mounts /etc/mtab`");
 	else
 		tell(check, true, "%s is setuid root", path);
 }

@@ -289,6 +289,8 @@ static int detach_as_user(const char *path, bool lazily, struct fault *reterr)
 	if (r < 0)
 		return fault_set(reterr, -r, "cannot run fusermount3: %s", strerror(-r));
 	words[strcspn(words, "\n")] = '\0';
+	if (strstr(words, "/etc/mtab"))
+		return fault_set(reterr, ENOENT, "%s (as root: `ln -s /proc/self/mounts /etc/mtab`)", words);
 	int err = strstr(words, "busy") ? EBUSY : strstr(words, "not found in") ? EINVAL : EPERM;
 	return fault_set(reterr, err, "%s", words[0] ? words : "fusermount3 failed");
 }
