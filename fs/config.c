@@ -374,15 +374,14 @@ static int config_read(const char *path, bool is_given, char **ret, size_t *ret_
 		return -ENOENT;
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return fault_set(reterr, errno, "the configuration %s cannot be read: %s", shown,
-				 fault_name(errno));
+				 strerror(errno));
 	if (!S_ISREG(st.st_mode) && !S_ISCHR(st.st_mode))
 		return fault_set(reterr, EINVAL, "the configuration %s is no plain file", shown);
 	int r = yaml_read(fd, ret, ret_n);
 	if (r == -EFBIG)
 		return fault_set(reterr, EFBIG, "the configuration %s is larger than 1 MiB", shown);
 	if (r < 0)
-		return fault_set(reterr, -r, "the configuration %s cannot be read: %s", shown,
-				 fault_name(-r));
+		return fault_set(reterr, -r, "the configuration %s cannot be read: %s", shown, strerror(-r));
 	return 0;
 }
 
@@ -419,7 +418,7 @@ int config_load(const char *path, struct config *ret, struct fault *reterr)
 	int r = load(path, &config, &fault);
 	if (r < 0) {
 		if (fault.err == 0)
-			(void)fault_set(&fault, -r, "the configuration cannot be made: %s", fault_name(-r));
+			(void)fault_set(&fault, -r, "the configuration cannot be made: %s", strerror(-r));
 		if (reterr)
 			*reterr = fault;
 		return r;

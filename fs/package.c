@@ -123,11 +123,11 @@ static int walk_failed(const struct walk *walk, int err)
 {
 	char sentence[128];
 	if (err == ENOMEM || err == EMFILE || err == ENFILE || err == EIO)
-		return fault_set(walk->reterr, err, "the package cannot be read: %s", fault_name(err));
+		return fault_set(walk->reterr, err, "the package cannot be read: %s", strerror(err));
 	if (err == E2BIG)
 		return fault_set(walk->reterr, EBADMSG, "the package has more than %d entries",
 				 PACKAGE_ENTRIES_MAX);
-	snprintf(sentence, sizeof(sentence), "cannot be read: %s", fault_name(err));
+	snprintf(sentence, sizeof(sentence), "cannot be read: %s", strerror(err));
 	return walk_fault(walk, sentence);
 }
 

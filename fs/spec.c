@@ -126,14 +126,14 @@ static int spec_read(int dir_fd, const char *name, char **ret, size_t *ret_n, st
 	if (fd < 0 && errno == ELOOP)
 		return fault_set(reterr, EBADMSG, "%s is a symbolic link; it must be a plain file", name);
 	if (fd < 0)
-		return fault_set(reterr, EBADMSG, "%s cannot be read: %s", name, fault_name(errno));
+		return fault_set(reterr, EBADMSG, "%s cannot be read: %s", name, strerror(errno));
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return fault_set(reterr, EBADMSG, "%s must be a plain file", name);
 	int r = yaml_read(fd, ret, ret_n);
 	if (r == -EFBIG)
 		return fault_set(reterr, EBADMSG, "%s is larger than 1 MiB", name);
 	if (r < 0 && r != -ENOMEM)
-		return fault_set(reterr, EBADMSG, "%s cannot be read: %s", name, fault_name(-r));
+		return fault_set(reterr, EBADMSG, "%s cannot be read: %s", name, strerror(-r));
 	return r;
 }
 

@@ -79,7 +79,7 @@ static int check_kind(const struct remote_conf *remote, const char *path, struct
 	char shown[QUOTE_MAX];
 	if (statfs(path, &fs) < 0)
 		return fault_set(reterr, errno, "the state_dir %s of the remote `%s` cannot be looked at: %s",
-				 quote(remote->state_dir, shown), remote->name, fault_name(errno));
+				 quote(remote->state_dir, shown), remote->name, strerror(errno));
 	for (size_t i = 0; i < sizeof(network_kinds) / sizeof(*network_kinds); i++) {
 		if (network_kinds[i].magic != (uint32_t)fs.f_type)
 			continue;
@@ -120,7 +120,7 @@ static int check_private(const struct remote_conf *remote, struct fault *reterr)
 	quote(remote->state_dir, shown);
 	if (stat(remote->state_dir, &st) < 0)
 		return fault_set(reterr, errno, "the state_dir %s of the remote `%s`: %s", shown,
-				 remote->name, fault_name(errno));
+				 remote->name, strerror(errno));
 	if (!S_ISDIR(st.st_mode))
 		return fault_set(reterr, ENOTDIR, "the state_dir %s of the remote `%s` is not a directory",
 				 shown, remote->name);
@@ -131,7 +131,7 @@ static int check_private(const struct remote_conf *remote, struct fault *reterr)
 	if ((st.st_mode & 077) && chmod(remote->state_dir, 0700) < 0)
 		return fault_set(reterr, errno,
 				 "the state_dir %s of the remote `%s` cannot be made private: %s", shown,
-				 remote->name, fault_name(errno));
+				 remote->name, strerror(errno));
 	return 0;
 }
 
@@ -148,6 +148,6 @@ int config_make_state_dir(const struct remote_conf *remote, struct fault *reterr
 	}
 	if (r < 0)
 		return fault_set(reterr, -r, "the state_dir %s of the remote `%s` cannot be made: %s",
-				 quote(remote->state_dir, shown), remote->name, fault_name(-r));
+				 quote(remote->state_dir, shown), remote->name, strerror(-r));
 	return check_private(remote, reterr);
 }

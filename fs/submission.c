@@ -68,7 +68,7 @@ static int secret_read(const char *path, const char *name, char buffer[static SE
 		return -ENOENT;
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return fault_set(reterr, EBADMSG, "the secret %s in %s cannot be read: %s", name, path,
-				 fault_name(errno));
+				 strerror(errno));
 	if (!S_ISREG(st.st_mode))
 		return fault_set(reterr, EBADMSG, "the secret %s: %s is no plain file", name, path);
 	if (st.st_mode & 077)
@@ -81,7 +81,7 @@ static int secret_read(const char *path, const char *name, char buffer[static SE
 			continue;
 		if (got < 0)
 			return fault_set(reterr, EBADMSG, "the secret %s in %s cannot be read: %s", name,
-					 path, fault_name(errno));
+					 path, strerror(errno));
 		if (got == 0)
 			break;
 		n += (size_t)got;
@@ -179,7 +179,7 @@ static int open_draft(const char *dir, int *ret, struct fault *reterr)
 	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return fault_set(reterr, errno, "the draft %s cannot be opened: %s", quote(dir, shown),
-				 fault_name(errno));
+				 strerror(errno));
 	*ret = fd;
 	return 0;
 }
@@ -203,7 +203,7 @@ static int open_rerun(int draft_fd, int *ret, struct fault *reterr)
 				 "package is not a directory; in the copy of a job it holds the files");
 	int fd = openat(draft_fd, "package", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
-		return fault_set(reterr, EBADMSG, "package/ cannot be read: %s", fault_name(errno));
+		return fault_set(reterr, EBADMSG, "package/ cannot be read: %s", strerror(errno));
 	*ret = fd;
 	return 0;
 }
@@ -269,7 +269,7 @@ int submission_prepare(const char *dir, const char *default_model, int64_t max_b
 	int r = prepare(dir, default_model, max_bytes, &submission, &fault);
 	if (r < 0) {
 		if (fault.err == 0)
-			(void)fault_set(&fault, -r, "the package cannot be looked at: %s", fault_name(-r));
+			(void)fault_set(&fault, -r, "the package cannot be looked at: %s", strerror(-r));
 		if (reterr)
 			*reterr = fault;
 		return r;

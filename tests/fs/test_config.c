@@ -91,7 +91,7 @@ Test(config, the_file_is_found_by_the_environment)
 	config_release(&config);
 	setenv("TRAINFS_CONFIG", in_scratch("missing.yaml"), 1);
 	cr_assert(config_load(NULL, &config, &fault) == -ENOENT);
-	says(fault, "missing.yaml cannot be read: ENOENT");
+	says(fault, "missing.yaml cannot be read: No such file or directory");
 }
 
 Test(config, without_xdg_it_is_below_home)
