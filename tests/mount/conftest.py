@@ -168,7 +168,7 @@ class World:
             signal.pidfd_send_signal(fd, signal.SIGKILL)
             self.killed.add(pid)
             assert await_end(fd, 20), f"process {pid} does not end: {process_stat(pid)}"
-        except (ProcessLookupError, FileNotFoundError):
+        except (ProcessLookupError, FileNotFoundError, PermissionError):
             pass
         finally:
             os.close(fd)

@@ -44,8 +44,8 @@ class Far:
 
     def accepted(self):
         """Ids that were submitted, as the service has them."""
-        found = list(self.world.data.rglob("accepted.jsonl"))
-        return [json.loads(line)["id"] for path in found for line in path.read_text().splitlines()]
+        path = self.world.data / "trainfs/far/accepted.jsonl"
+        return [json.loads(line)["id"] for line in path.read_text().splitlines()] if path.exists() else []
 
 
 @pytest.fixture

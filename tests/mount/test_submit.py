@@ -238,7 +238,8 @@ def test_with_confirm_nothing_settles(mount, tmp_path):
     run(m, "sync", m / "local/jobs/mnist-1")
     copy_in(m, pkg, place="drafts", name="moved")
     run(m, "mv", m / "local/drafts/moved", m / "local/train/")
-    assert succeeded(submitted(m, "mnist")) and succeeded(submitted(m, "mnist-1")) and succeeded(submitted(m, "moved"))
+    for name in "mnist", "mnist-1", "moved":
+        succeeded(settled(m, name))
 
 
 # ---- mv
