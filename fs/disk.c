@@ -11,6 +11,7 @@
 #include "kinds.h"
 #include "remote.h"
 #include "serve_private.h"
+#include "submission.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -131,6 +132,8 @@ static int child_of(const struct node *dir, const char *name, struct child *ret)
 	int r = file_find(disk_file_of(dir), name, &file);
 	if (r < 0)
 		return r;
+	file->is_verdict =
+		disk_file_of(dir)->is_top && file->root->draft && strcmp(name, SUBMISSION_ERROR) == 0;
 	*ret = (struct child){.kind = &kind_disk, .remote = dir->remote, .obj = file, .type = file->type};
 	return 0;
 }
@@ -345,8 +348,9 @@ static int disk_getattr(struct call *c, struct node *n, struct attr *ret)
 		return -errno;
 	ret->st.st_ino = n->ino;
 	ret->st.st_blksize = BLOCK_SIZE;
-	ret->attr_ttl = file->root->is_shared ? TTL_NONE : TTL_FIXED;
-	if (file->root->is_shared || (file->is_top && !file->root->is_lasting))
+	bool is_told = file->root->is_shared || file->is_verdict; /* others change it */
+	ret->attr_ttl = is_told ? TTL_NONE : TTL_FIXED;
+	if (is_told || (file->is_top && !file->root->is_lasting))
 		ret->entry_ttl = TTL_NONE;
 	else
 		ret->entry_ttl = file->is_top ? TTL_LISTED : TTL_FIXED;

@@ -29,6 +29,7 @@ struct disk_file {
 	ino_t ino;
 	mode_t type;
 	bool is_top;            /* the directory itself */
+	bool is_verdict;        /* a draft's .error: replaced by us, so the kernel may not keep it */
 	struct disk_root *root; /* referenced */
 };
 

@@ -162,7 +162,8 @@ static int check_tree_entry(const char *root, const git_tree_entry *entry, void 
 static int see_change(const char *path, unsigned int flags, void *payload)
 {
 	bool *is_dirty = payload;
-	if (flags == GIT_STATUS_CURRENT || (flags & GIT_STATUS_IGNORED) || strcmp(path, ".error") == 0)
+	if (flags == GIT_STATUS_CURRENT || (flags & GIT_STATUS_IGNORED) ||
+	    strcmp(path, SUBMISSION_ERROR) == 0)
 		return 0;
 	*is_dirty = true;
 	return 1;

@@ -15,6 +15,7 @@
 #include "ignore.h"
 #include "quote.h"
 #include "str.h"
+#include "submission.h"
 
 struct names {
 	char **name;
@@ -222,7 +223,7 @@ static int walk_entry(struct walk *walk, int fd, const char *name)
 	    0) /* gone meanwhile: a draft that is still written */
 		return errno == ENOENT ? 0 : walk_failed(walk, errno);
 	bool is_dir = S_ISDIR(st.st_mode);
-	if (!is_dir && (ignore_is_passing_name(name) || strcmp(walk->path.data, ".error") == 0))
+	if (!is_dir && (ignore_is_passing_name(name) || strcmp(walk->path.data, SUBMISSION_ERROR) == 0))
 		return 0;
 	if (ignore_has(walk->ignore, walk->path.data, is_dir, &is_ignored) < 0)
 		return walk_failed(walk, ENOMEM);

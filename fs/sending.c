@@ -392,7 +392,7 @@ static void write_error(struct draft *draft, const char *sentence)
 	cleanup_close int dir = open(draft->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int r = str_format(&line, "%s\n", sentence);
 	if (r == 0)
-		r = dir < 0 ? -errno : file_write_atomic(dir, ".error", line, strlen(line), 0644);
+		r = dir < 0 ? -errno : file_write_atomic(dir, SUBMISSION_ERROR, line, strlen(line), 0644);
 	if (r < 0)
 		log_warning("cannot write .error of %s: %s, ignoring", draft->name, strerror(-r));
 }

@@ -13,6 +13,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Why a package was refused, in a file beside it that is no part of it. */
+#define SUBMISSION_ERROR ".error"
+
 struct submission {
 	char *root; /* absolute: the draft, or its package/ when it is the copy of a job's directory */
 	char *model;

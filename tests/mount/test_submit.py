@@ -597,6 +597,17 @@ def test_refused_by_mv_stays_in_drafts(mnt, tmp_path):
     assert jobs(mnt) == [] and os.listdir(mnt / "local/drafts") == ["mnist"]
 
 
+def test_refused_again_for_another_reason(mount, tmp_path):
+    m = mount()
+    copy_in(m, package(tmp_path / "bad", spec={"comand": ["x"]}), place="drafts")
+    draft = m / "local/drafts/bad"
+    for reason in "comand", "must be a list", "nothing to run":
+        with pytest.raises(OSError) as e:
+            os.rename(draft, m / "local/train/bad")
+        assert e.value.errno == errno.EBADMSG and reason in (draft / ".error").read_text()
+        (draft / "job.yaml").write_text("command: 5\n" if reason == "comand" else "{}\n")
+
+
 def test_refused_when_it_settles(mount, tmp_path):
     m = mount(config=QUICK)
     copy_in(m, hello(tmp_path, files={"job.yaml": "a:\n  - b\nfrob: 1\n"}))
