@@ -3,6 +3,7 @@
 #include "backend.h"
 #include "cleanup.h"
 #include "drafts.h"
+#include "jobs.h"
 #include "kinds.h"
 #include "model.h"
 #include "model_rename.h"
@@ -21,12 +22,18 @@ static int models_getattr(struct call *c, struct node *n, struct attr *ret)
 	return 0;
 }
 
-static int models_lookup(struct call *c, struct node *dir, const char *name, struct child *ret)
+/* A list of jobs that cannot be had does not hide the models that the backend has. */
+static int jobs_are_known(struct call *c, struct remote *remote)
 {
-	struct remote *remote = dir->obj;
-	int r = models_ready(c, remote->models, NULL);
-	if (r < 0)
+	int r = remote->be && backend_has_jobs(remote->be) ? jobs_ready(c, remote->jobs) : 0;
+	if (r == CALL_PARKED || r == -EAGAIN)
 		return r;
+	c->fault.text[0] = '\0';
+	return 0;
+}
+
+static int find_shown(struct remote *remote, const char *name, struct child *ret)
+{
 	LOCK_SCOPE(&remote->models->lock);
 	struct model *m = models_find_locked(remote->models, name);
 	if (!m || !model_is_shown_locked(m))
@@ -35,11 +42,25 @@ static int models_lookup(struct call *c, struct node *dir, const char *name, str
 	return 0;
 }
 
+static int models_lookup(struct call *c, struct node *dir, const char *name, struct child *ret)
+{
+	struct remote *remote = dir->obj;
+	int r = models_ready(c, remote->models, NULL);
+	if (r == 0)
+		r = find_shown(remote, name, ret);
+	if (r != -ENOENT)
+		return r;
+	r = jobs_are_known(c, remote);
+	return r < 0 ? r : find_shown(remote, name, ret);
+}
+
 static int models_list(struct call *c, struct node *dir, struct listing *ret)
 {
 	struct remote *remote = dir->obj;
 	struct models *models = remote->models;
 	int r = models_ready(c, models, NULL);
+	if (r == 0)
+		r = jobs_are_known(c, remote);
 	if (r < 0)
 		return r;
 	LOCK_SCOPE(&models->lock);

@@ -175,6 +175,18 @@ def test_what_is_known_stays_readable_when_the_network_goes(far):
     assert age.split("\t")[3].endswith("s")
 
 
+def test_models_that_jobs_are_of_are_not_missed_after_a_mount(far):
+    """They are known when the first list of jobs is there, and who asks before that waits for it."""
+    far.rules("list hang 3600000")
+    m = far.mount()
+    callers = [Caller("os.stat(argv[0])", m / "far/models/elsewhere"),
+               Caller("print(*os.listdir(argv[0]))", m / "far/models")]
+    for caller in callers:
+        caller.wait_blocked()
+    far.happens("job j1 state RUNNING")  # of the model `elsewhere`
+    assert [caller.result() for caller in callers] == [["0"], ["elsewhere", "0"]]
+
+
 # ---- every blocked caller can be killed
 
 def draft_in(m, tmp_path, name, place="train"):
