@@ -420,6 +420,8 @@ static char *supervisor_explain(const struct supervisor *s, const struct process
 		str_printf(&why, "exit code %d", end->exit);
 		if (line)
 			str_printf(&why, ": %s", line);
+		if (line && str_has_prefix(line, "ModuleNotFoundError:")) /* there may be several pythons */
+			str_printf(&why, "; it ran with %s, name what it needs in requirements.txt", program);
 	} else {
 		return NULL;
 	}

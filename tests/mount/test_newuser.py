@@ -104,3 +104,13 @@ def test_the_file_that_is_missing_is_said_in_words(world):
     done = world.run("mount", "-c", world.root / "none.yaml", world.root)
     assert done.returncode == 1
     assert "none.yaml cannot be read: No such file or directory" in done.stderr
+
+
+def test_why_names_the_python_that_has_not_the_module(mnt, tmp_path):
+    source = tmp_path / "p"
+    source.mkdir()
+    (source / "train.py").write_text("import no_such_module_here\n")
+    job = submit(mnt, source)
+    wait_state(mnt, job, "FAILED")
+    why = (mnt / f"local/jobs/{job}/why").read_text()
+    assert "no_such_module_here" in why and f"it ran with {shutil.which('python3')}, " in why
