@@ -280,17 +280,26 @@ bool request_is_answered(const struct request *rq)
 	return rq->is_answered;
 }
 
+static void unref_is_due(void *arg)
+{
+	request_unref(arg);
+}
+
+/* The keeper holds his lock, and the last reference may close a handle of his kind: not here. */
+static bool unref_later(struct request *rq)
+{
+	return timers_in(rq->call.serve->timers, 0, unref_is_due, rq) == 0;
+}
+
 void waiters_add(struct waiters *waiters, struct request *rq)
 {
 	struct request **at = &waiters->first;
 	while (*at) {
-		struct request *waiting = *at;
-		if (!waiting->is_answered) {
+		struct request *waiting = *at, *next = waiting->next_waiter;
+		if (waiting->is_answered && unref_later(waiting))
+			*at = next;
+		else
 			at = &waiting->next_waiter;
-			continue;
-		}
-		*at = waiting->next_waiter;
-		request_unref(waiting);
 	}
 	rq->next_waiter = waiters->first;
 	waiters->first = rq;

@@ -254,6 +254,27 @@ def test_every_blocked_caller_can_be_killed(far, tmp_path, number):
     wait_for(lambda: len(far.accepted()) == 1 and os.listdir(m / "far/train") == [], what="the job is accepted")
 
 
+def test_followers_that_were_killed_leave_the_log_to_others(mount, tmp_path):
+    """What is left of one is let go when the next one waits in its place."""
+    m = mount()
+    job = submit(m, package(tmp_path / "src" / "slow", f"echo said; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done"))
+    follow, go = m / f"local/jobs/{job}/follow", tmp_path / "go"
+    try:
+        for _ in range(4):
+            caller = Caller("f = open(argv[0]); f.readline(); f.readline()", follow)
+            caller.wait_blocked()
+            caller.ends_within(AT_ONCE, signal.SIGKILL)
+            wait_for(lambda: stats(m, "", "parked") == 0, what="its request is answered")
+        last = Caller("open(argv[0]).read()", follow)
+        last.wait_blocked()
+        with in_time():
+            assert (m / f"local/jobs/{job}/log").read_text() == "said\n"
+    finally:
+        go.touch()
+    assert last.result() == ["0"]
+    wait_for(lambda: is_quiet(m), what="all handles are closed")
+
+
 @pytest.mark.time_limit(120)
 def test_every_wait_ends_by_itself(far, tmp_path):
     """Those that wait for a service, not for an event: within 30 s, with ETIMEDOUT; nothing is left behind."""
