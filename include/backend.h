@@ -203,13 +203,72 @@ struct model_ops {
 
 /* ---- buckets ---- */
 
+/* Bytes, without the NUL. */
+enum { OBJECT_KEY_MAX = 1024, OBJECT_VERSION_MAX = 128, OBJECT_CURSOR_MAX = 2048 };
+
+struct object_page {
+	char cursor[OBJECT_CURSOR_MAX + 1]; /* for the next call, while has_more */
+	bool has_more;
+};
+
+/* Called for each row of a listing; a negative return ends it with that error. */
+typedef int (*object_sink)(void *arg, const struct object_entry *object);
+
+/* Gets the bytes of an object in order: copies them and returns. A negative return ends the read with that error. */
+typedef int (*bytes_sink)(void *arg, const void *bytes, size_t n);
+
+/*
+ * Either `dir` is set, or every operation below it: buckets are directories of this machine, or objects at a service.
+ *
+ * A version says which content a key has: an ETag, a generation; opaque text. `if_version` makes a change depend on it:
+ * NULL: whatever is there; "": only if there is nothing (-EEXIST); else only over that version (-ESTALE).
+ */
 struct bucket_ops {
 	int (*list)(struct backend *be, name_sink sink, void *arg, struct fault *reterr);
 	int (*create)(struct backend *be, const char *bucket, struct fault *reterr);
 	/* An empty bucket; -ENOTEMPTY otherwise. */
 	int (*remove)(struct backend *be, const char *bucket, struct fault *reterr);
+
 	/* The bucket as a directory of this machine, which the tree serves read-write as it is. -ENOENT. */
 	int (*dir)(struct backend *be, const char *bucket, int *ret_fd, struct fault *reterr);
+
+	/*
+	 * One page of what lies directly below `prefix` ("" or ending in '/'): objects, and common prefixes up to the next
+	 * '/'. In the order of the service; of both kinds mixed. The key equal to the prefix itself (a directory's marker)
+	 * is a row like others. Nothing there is an empty page, -ENOENT a bucket that is not there.
+	 * `cursor`: "" is the first page, then ret->cursor while ret->has_more. max_rows: a wish, 1 to 1000.
+	 */
+	int (*objects)(struct backend *be, const char *bucket, const char *prefix, const char *cursor,
+		       unsigned max_rows, object_sink sink, void *arg, struct object_page *ret,
+		       struct fault *reterr);
+
+	/* -ENOENT. `ret` is zeroed by the wrapper. */
+	int (*object_get)(struct backend *be, const char *bucket, const char *key, struct object_detail *ret,
+			  struct fault *reterr);
+
+	/*
+	 * `n` bytes from `at` on, of exactly that version: -ESTALE when the object has another one now, -ENOENT when it has
+	 * gone. Less than n come only where the object ends. What the sink has got before a failure is right.
+	 */
+	int (*object_read)(struct backend *be, const char *bucket, const char *key, const char *version,
+			   int64_t at, int64_t n, bytes_sink sink, void *arg, struct fault *reterr);
+
+	/*
+	 * The whole object from `n` bytes of the file `fd` (pread; from 0 on), which nobody changes meanwhile. On success
+	 * the service has them all, by its own checksum; on failure nothing has changed and nothing is left behind that
+	 * is billed. Readers see the old or the new content, never a mixture.
+	 */
+	int (*object_put)(struct backend *be, const char *bucket, const char *key, int fd, int64_t n,
+			  const char *if_version, struct object_detail *ret, struct fault *reterr);
+
+	/* At the service, no byte comes here. `version`: of the source, or NULL. -ESTALE, -ENOENT: the source. */
+	int (*object_copy)(struct backend *be, const char *bucket, const char *key, const char *version,
+			   const char *to_bucket, const char *to_key, const char *if_version,
+			   struct object_detail *ret, struct fault *reterr);
+
+	/* -ENOENT where the service tells; some remove what is not there without a word. */
+	int (*object_remove)(struct backend *be, const char *bucket, const char *key, const char *if_version,
+			     struct fault *reterr);
 };
 
 /* ---- types and instances ---- */
@@ -309,4 +368,19 @@ int backend_model_alias_remove(struct backend *be, const char *model, const char
 int backend_bucket_list(struct backend *be, name_sink sink, void *arg, struct fault *reterr);
 int backend_bucket_create(struct backend *be, const char *bucket, struct fault *reterr);
 int backend_bucket_remove(struct backend *be, const char *bucket, struct fault *reterr);
+bool backend_bucket_is_dir(const struct backend *be);
 int backend_bucket_dir(struct backend *be, const char *bucket, int *ret_fd, struct fault *reterr);
+int backend_objects(struct backend *be, const char *bucket, const char *prefix, const char *cursor,
+		    unsigned max_rows, object_sink sink, void *arg, struct object_page *ret,
+		    struct fault *reterr);
+int backend_object_get(struct backend *be, const char *bucket, const char *key, struct object_detail *ret,
+		       struct fault *reterr);
+int backend_object_read(struct backend *be, const char *bucket, const char *key, const char *version,
+			int64_t at, int64_t n, bytes_sink sink, void *arg, struct fault *reterr);
+int backend_object_put(struct backend *be, const char *bucket, const char *key, int fd, int64_t n,
+		       const char *if_version, struct object_detail *ret, struct fault *reterr);
+int backend_object_copy(struct backend *be, const char *bucket, const char *key, const char *version,
+			const char *to_bucket, const char *to_key, const char *if_version,
+			struct object_detail *ret, struct fault *reterr);
+int backend_object_remove(struct backend *be, const char *bucket, const char *key, const char *if_version,
+			  struct fault *reterr);

@@ -96,3 +96,23 @@ struct model_detail {
 	size_t n_aliases;
 };
 void model_detail_release(struct model_detail *detail);
+
+/* An object as a row of a listing, or a common prefix. */
+struct object_entry {
+	const char *key;     /* whole; a common prefix ends in '/' */
+	const char *version; /* opaque; "" of a common prefix */
+	int64_t size_bytes;
+	int64_t changed_ns;
+	bool is_prefix;
+};
+
+/* All that a service says of one object. Strings are owned, NULL where nothing is known. */
+struct object_detail {
+	char *version;
+	int64_t size_bytes;
+	int64_t changed_ns;
+	char *content_type;
+	char *storage_class;
+	char *metadata; /* JSON object of the user's own, name -> text; NULL: none */
+};
+void object_detail_release(struct object_detail *detail);
