@@ -12,6 +12,8 @@
 #include <errno.h>
 #include <string.h>
 
+enum { OBJECT_NAME_MAX = 200 };
+
 #define OP(be, table, op) ((be)->type->table ? (be)->type->table->op : NULL)
 
 static void explain(struct fault *fault, int err, const struct backend *be, const char *op, const char *what)
@@ -456,4 +458,139 @@ int backend_bucket_dir(struct backend *be, const char *bucket, int *ret_fd, stru
 		return missing(be, "open a bucket", bucket, reterr);
 	int r = be->type->buckets->dir(be, bucket, &fd, &fault);
 	return answer_fd(be, "directory of bucket", bucket, r, fd, ret_fd, &fault, reterr);
+}
+
+bool backend_bucket_is_dir(const struct backend *be)
+{
+	assert(be);
+	return OP(be, buckets, dir);
+}
+
+/* "bucket/key", for messages; cut where it is too long. */
+static const char *object_name(const char *bucket, const char *key, char ret[static OBJECT_NAME_MAX])
+{
+	(void)snprintf(ret, OBJECT_NAME_MAX, "%s/%s", bucket, key);
+	return ret;
+}
+
+static void assert_key(const char *key)
+{
+	size_t len = strlen(key);
+	assert(len > 0 && len <= OBJECT_KEY_MAX);
+}
+
+int backend_objects(struct backend *be, const char *bucket, const char *prefix, const char *cursor,
+		    unsigned max_rows, object_sink sink, void *arg, struct object_page *ret,
+		    struct fault *reterr)
+{
+	struct fault fault = {0};
+	struct object_page page = {0};
+	char name[OBJECT_NAME_MAX];
+
+	assert(be && bucket && prefix && cursor && sink && ret);
+	assert(!prefix[0] || prefix[strlen(prefix) - 1] == '/');
+	assert(max_rows >= 1 && max_rows <= 1000);
+	object_name(bucket, prefix, name);
+	if (!OP(be, buckets, objects))
+		return missing(be, "list objects", name, reterr);
+	int r = be->type->buckets->objects(be, bucket, prefix, cursor, max_rows, sink, arg, &page, &fault);
+	assert(r < 0 || !page.has_more || page.cursor[0]);
+	if (r == 0)
+		*ret = page;
+	return answer(be, "list objects", name, r, &fault, reterr);
+}
+
+/* The detail of an operation that gives one. */
+static int answer_detail(struct backend *be, const char *op, const char *what, int r,
+			 struct object_detail *detail, struct object_detail *ret, struct fault *fault,
+			 struct fault *reterr)
+{
+	assert(r < 0 || (detail->version && detail->version[0]));
+	assert(r < 0 || strlen(detail->version) <= OBJECT_VERSION_MAX);
+	if (r == 0)
+		*ret = *detail;
+	else
+		object_detail_release(detail);
+	return answer(be, op, what, r, fault, reterr);
+}
+
+int backend_object_get(struct backend *be, const char *bucket, const char *key, struct object_detail *ret,
+		       struct fault *reterr)
+{
+	struct fault fault = {0};
+	struct object_detail detail = {0};
+	char name[OBJECT_NAME_MAX];
+
+	assert(be && bucket && key && ret);
+	assert_key(key);
+	object_name(bucket, key, name);
+	if (!OP(be, buckets, object_get))
+		return missing(be, "look at an object", name, reterr);
+	int r = be->type->buckets->object_get(be, bucket, key, &detail, &fault);
+	return answer_detail(be, "get object", name, r, &detail, ret, &fault, reterr);
+}
+
+int backend_object_read(struct backend *be, const char *bucket, const char *key, const char *version,
+			int64_t at, int64_t n, bytes_sink sink, void *arg, struct fault *reterr)
+{
+	struct fault fault = {0};
+	char name[OBJECT_NAME_MAX];
+
+	assert(be && bucket && key && version && version[0] && at >= 0 && n >= 0 && sink);
+	assert_key(key);
+	object_name(bucket, key, name);
+	if (!OP(be, buckets, object_read))
+		return missing(be, "read an object", name, reterr);
+	int r = be->type->buckets->object_read(be, bucket, key, version, at, n, sink, arg, &fault);
+	return answer(be, "read object", name, r, &fault, reterr);
+}
+
+int backend_object_put(struct backend *be, const char *bucket, const char *key, int fd, int64_t n,
+		       const char *if_version, struct object_detail *ret, struct fault *reterr)
+{
+	struct fault fault = {0};
+	struct object_detail detail = {0};
+	char name[OBJECT_NAME_MAX];
+
+	assert(be && bucket && key && ret && n >= 0 && (fd >= 0 || n == 0));
+	assert_key(key);
+	object_name(bucket, key, name);
+	if (!OP(be, buckets, object_put))
+		return missing(be, "write an object", name, reterr);
+	int r = be->type->buckets->object_put(be, bucket, key, fd, n, if_version, &detail, &fault);
+	return answer_detail(be, "put object", name, r, &detail, ret, &fault, reterr);
+}
+
+int backend_object_copy(struct backend *be, const char *bucket, const char *key, const char *version,
+			const char *to_bucket, const char *to_key, const char *if_version,
+			struct object_detail *ret, struct fault *reterr)
+{
+	struct fault fault = {0};
+	struct object_detail detail = {0};
+	char name[OBJECT_NAME_MAX];
+
+	assert(be && bucket && key && to_bucket && to_key && ret);
+	assert_key(key);
+	assert_key(to_key);
+	object_name(bucket, key, name);
+	if (!OP(be, buckets, object_copy))
+		return missing(be, "copy an object", name, reterr);
+	int r = be->type->buckets->object_copy(be, bucket, key, version, to_bucket, to_key, if_version,
+					       &detail, &fault);
+	return answer_detail(be, "copy object", name, r, &detail, ret, &fault, reterr);
+}
+
+int backend_object_remove(struct backend *be, const char *bucket, const char *key, const char *if_version,
+			  struct fault *reterr)
+{
+	struct fault fault = {0};
+	char name[OBJECT_NAME_MAX];
+
+	assert(be && bucket && key);
+	assert_key(key);
+	object_name(bucket, key, name);
+	if (!OP(be, buckets, object_remove))
+		return missing(be, "delete an object", name, reterr);
+	int r = be->type->buckets->object_remove(be, bucket, key, if_version, &fault);
+	return answer(be, "remove object", name, r, &fault, reterr);
 }

@@ -101,3 +101,14 @@ void model_detail_release(struct model_detail *detail)
 	free(detail->alias);
 	*detail = (struct model_detail){0};
 }
+
+void object_detail_release(struct object_detail *detail)
+{
+	if (!detail)
+		return;
+	free(detail->version);
+	free(detail->content_type);
+	free(detail->storage_class);
+	free(detail->metadata);
+	*detail = (struct object_detail){0};
+}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Buckets of mem: the directories of state_dir/buckets, and nothing beside. */
+/* Buckets of mem: the directories of state_dir/buckets; what they hold may be objects (objects.c). */
 #include "mem/state.h"
 
 #include "cleanup.h"
@@ -70,6 +70,17 @@ static int create_bucket(struct backend *be, const char *bucket, struct fault *r
 	return mem_leave(mem, MEM_BUCKET_CREATE, 0, reterr);
 }
 
+int mem_bucket_check(const struct mem *mem, const char *bucket, struct fault *reterr)
+{
+	cleanup_close int buckets = open_buckets(mem);
+	if (buckets < 0)
+		return buckets;
+	cleanup_close int fd = str_is_plain_name(bucket) ? file_open_dir(buckets, bucket) : -ENOENT;
+	if (fd < 0)
+		return fault_set(reterr, -fd, "%s: there is no bucket %s", mem->name, bucket);
+	return 0;
+}
+
 static int remove_bucket(struct backend *be, const char *bucket, struct fault *reterr)
 {
 	struct mem *mem = mem_of(be);
@@ -79,8 +90,11 @@ static int remove_bucket(struct backend *be, const char *bucket, struct fault *r
 	cleanup_close int buckets = open_buckets(mem);
 	if (buckets < 0)
 		return buckets;
-	if (!str_is_plain_name(bucket))
-		return fault_set(reterr, ENOENT, "%s: there is no bucket %s", mem->name, bucket);
+	r = mem_bucket_check(mem, bucket, reterr);
+	if (r == 0)
+		r = mem_bucket_is_empty(mem, bucket, reterr);
+	if (r < 0)
+		return r;
 	if (unlinkat(buckets, bucket, AT_REMOVEDIR) < 0)
 		return fault_set(reterr, errno, "%s: bucket %s cannot be removed: %s", mem->name, bucket,
 				 strerrordesc_np(errno));
@@ -108,6 +122,18 @@ static int bucket_dir(struct backend *be, const char *bucket, int *ret_fd, struc
 		*ret_fd = STEAL_FD(fd);
 	return r;
 }
+
+const struct bucket_ops mem_object_ops = {
+	.list = list_buckets,
+	.create = create_bucket,
+	.remove = remove_bucket,
+	.objects = mem_objects,
+	.object_get = mem_object_get,
+	.object_read = mem_object_read,
+	.object_put = mem_object_put,
+	.object_copy = mem_object_copy,
+	.object_remove = mem_object_remove,
+};
 
 const struct bucket_ops mem_bucket_ops = {
 	.list = list_buckets,

@@ -43,6 +43,12 @@ static const char *const op_names[MEM_OP_MAX] = {
 	[MEM_BUCKET_CREATE] = "bucket-create",
 	[MEM_BUCKET_REMOVE] = "bucket-remove",
 	[MEM_BUCKET_DIR] = "bucket-dir",
+	[MEM_OBJECTS] = "objects",
+	[MEM_OBJECT_GET] = "object-get",
+	[MEM_OBJECT_READ] = "object-read",
+	[MEM_OBJECT_PUT] = "object-put",
+	[MEM_OBJECT_COPY] = "object-copy",
+	[MEM_OBJECT_REMOVE] = "object-remove",
 };
 
 int mem_op_find(const char *name)
@@ -216,8 +222,7 @@ static int set_rule(struct mem *mem, struct mem_rule *rules, int op, char **word
 	return 0;
 }
 
-/* \n, \t, \\ in place; adds a newline unless \c says no. `text` has room for one byte more. */
-static void unescape(char *text)
+void mem_unescape(char *text)
 {
 	char *to = text;
 	bool has_newline = true;
@@ -262,7 +267,7 @@ static int job_command(struct mem *mem, char **word, const char *text, struct fa
 	if (r < 0)
 		return r;
 	copy[strlen(copy) - 1] = '\0';
-	unescape(copy);
+	mem_unescape(copy);
 	return mem_job_log(mem, word[1], copy, reterr);
 }
 
@@ -307,6 +312,10 @@ static int run_command(struct mem *mem, struct mem_rule *rules, const char *comm
 		r = 0;
 	} else if (n >= 3 && strcmp(word[0], "job") == 0) {
 		r = job_command(mem, word, rest, reterr);
+		if (r < 0 && r != -EINVAL)
+			return r;
+	} else if (n >= 4 && strcmp(word[0], "object") == 0) {
+		r = mem_object_command(mem, word, rest, reterr);
 		if (r < 0 && r != -EINVAL)
 			return r;
 	} else if (n >= 2) {
@@ -357,11 +366,12 @@ static bool has_changed(struct mem *mem)
 	return true;
 }
 
-/* Job commands and "cursors" are events, carried out once; rules are what holds. */
+/* Commands for jobs and objects, and "cursors", are events, carried out once; rules are what holds. */
 static void control_line(struct mem *mem, struct mem_rule *rules, const char *line, size_t *n_events)
 {
 	struct fault fault = {0};
-	bool is_event = str_has_prefix(line, "job ") || str_has_prefix(line, "cursors ");
+	bool is_event = str_has_prefix(line, "job ") || str_has_prefix(line, "object ") ||
+			str_has_prefix(line, "cursors ");
 
 	if (is_event && is_done(mem, (*n_events)++, line))
 		return;

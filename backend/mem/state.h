@@ -31,6 +31,12 @@ enum mem_op {
 	MEM_BUCKET_CREATE,
 	MEM_BUCKET_REMOVE,
 	MEM_BUCKET_DIR,
+	MEM_OBJECTS,
+	MEM_OBJECT_GET,
+	MEM_OBJECT_READ,
+	MEM_OBJECT_PUT,
+	MEM_OBJECT_COPY,
+	MEM_OBJECT_REMOVE,
 	MEM_OP_MAX
 };
 
@@ -66,6 +72,21 @@ struct mem_model {
 	struct model_detail detail; /* its arrays sorted by name */
 };
 
+/* What a key has: bytes of the file objects.data, or, made by `fill`, the key itself. */
+struct mem_object {
+	char *key; /* immutable */
+	uint64_t version;
+	int64_t at, size_bytes; /* at -1: filled */
+	int64_t changed_ns;
+};
+
+struct mem_bucket {
+	struct mem_bucket *next;
+	char *name;                /* immutable */
+	struct mem_object *object; /* sorted by key */
+	size_t n_objects, capacity;
+};
+
 struct mem {
 	struct backend base;
 
@@ -75,8 +96,9 @@ struct mem {
 	char *control_path; /* NULL: none */
 	char *name;
 	int state_fd;
+	int objects_fd, data_fd; /* objects.log, objects.data; -1: buckets are directories */
 	int max_block_ms;
-	size_t page_rows, page_bytes;
+	size_t page_rows, page_bytes, object_rows;
 	bool is_auto;
 
 	/* taken in this order */
@@ -97,10 +119,13 @@ struct mem {
 	unsigned n_calls[MEM_OP_MAX];
 	struct mem_job *job, **job_end;
 	struct mem_model *model;
-	uint64_t epoch;     /* part of every cursor */
-	uint64_t n_changes; /* of jobs */
-	uint64_t n_events;  /* of anything that watch tells */
-	uint64_t n_seen;    /* n_events when watch last returned */
+	struct mem_bucket *bucket;
+	uint64_t n_versions; /* of objects */
+	int64_t data_size;   /* of objects.data */
+	uint64_t epoch;      /* part of every cursor */
+	uint64_t n_changes;  /* of jobs */
+	uint64_t n_events;   /* of anything that watch tells */
+	uint64_t n_seen;     /* n_events when watch last returned */
 	uint64_t n_wakes;
 	bool is_woken; /* the next watch returns at once */
 };
@@ -122,6 +147,8 @@ int mem_enter(struct mem *mem, enum mem_op op, struct fault *reterr);
 int mem_leave(struct mem *mem, enum mem_op op, int r, struct fault *reterr);
 /* Reads the control file if it has changed. Takes the lock. */
 void mem_control_poll(struct mem *mem);
+/* \n, \t, \\ in place; adds a newline unless \c says no. `text` has room for one byte more. */
+void mem_unescape(char *text);
 int mem_op_find(const char *name); /* -EINVAL; MEM_OP_MAX stands for all */
 
 /* ---- jobs: jobs.c ---- */
@@ -150,3 +177,41 @@ void mem_wake(struct backend *be);
 extern const struct model_ops mem_model_ops;
 void mem_models_release(struct mem *mem);
 extern const struct bucket_ops mem_bucket_ops;
+/* -ENOENT, with its sentence. */
+int mem_bucket_check(const struct mem *mem, const char *bucket, struct fault *reterr);
+
+/* ---- buckets of objects: objects.c, object_log.c ---- */
+extern const struct bucket_ops mem_object_ops;
+int mem_objects(struct backend *be, const char *bucket, const char *prefix, const char *cursor,
+		unsigned max_rows, object_sink sink, void *arg, struct object_page *ret,
+		struct fault *reterr);
+int mem_object_get(struct backend *be, const char *bucket, const char *key, struct object_detail *ret,
+		   struct fault *reterr);
+int mem_object_read(struct backend *be, const char *bucket, const char *key, const char *version, int64_t at,
+		    int64_t n, bytes_sink sink, void *arg, struct fault *reterr);
+int mem_object_put(struct backend *be, const char *bucket, const char *key, int fd, int64_t n,
+		   const char *if_version, struct object_detail *ret, struct fault *reterr);
+int mem_object_copy(struct backend *be, const char *bucket, const char *key, const char *version,
+		    const char *to_bucket, const char *to_key, const char *if_version,
+		    struct object_detail *ret, struct fault *reterr);
+int mem_object_remove(struct backend *be, const char *bucket, const char *key, const char *if_version,
+		      struct fault *reterr);
+/* -ENOTEMPTY if it has objects. */
+int mem_bucket_is_empty(struct mem *mem, const char *bucket, struct fault *reterr);
+/* "BUCKET VERB KEY [TEXT]", of the control language. */
+int mem_object_command(struct mem *mem, char **word, const char *text, struct fault *reterr);
+
+/* The index; a key is there once. The struct may move at the next change. */
+struct mem_object *mem_object_find_locked(struct mem *mem, const char *bucket, const char *key);
+int mem_object_set_locked(struct mem *mem, const char *bucket, const struct mem_object *object);
+void mem_object_drop_locked(struct mem *mem, const char *bucket, const char *key);
+/* Where the key is, or would be. */
+size_t mem_object_place(const struct mem_bucket *bucket, const char *key);
+struct mem_bucket *mem_bucket_find_locked(struct mem *mem, const char *bucket); /* NULL: it never had one */
+
+/* The log, from which they come back: room for n bytes in objects.data, then the record that makes them the key's. */
+int mem_log_open(struct mem *mem, struct fault *reterr);
+int64_t mem_log_reserve_locked(struct mem *mem, int64_t n);
+int mem_log_put_locked(struct mem *mem, const char *bucket, const struct mem_object *object);
+int mem_log_remove_locked(struct mem *mem, const char *bucket, const char *key);
+void mem_objects_release(struct mem *mem);

@@ -28,11 +28,14 @@ static void mem_free(struct mem *mem)
 		return;
 	mem_jobs_release(mem);
 	mem_models_release(mem);
+	mem_objects_release(mem);
 	for (size_t i = 0; i < mem->n_done; i++)
 		free(mem->done[i]);
 	free(mem->done);
 	free(mem->control_path);
 	free(mem->name);
+	cleanup_close_(&mem->objects_fd);
+	cleanup_close_(&mem->data_fd);
 	cleanup_close_(&mem->state_fd);
 	pthread_cond_destroy(&mem->changed);
 	pthread_mutex_destroy(&mem->lock);
@@ -52,9 +55,10 @@ static int mem_new(struct mem **ret)
 	struct mem *mem = calloc(1, sizeof(*mem));
 	if (!mem)
 		return -ENOMEM;
-	mem->state_fd = -1;
+	mem->state_fd = mem->objects_fd = mem->data_fd = -1;
 	mem->max_block_ms = 60000;
 	mem->page_rows = 100;
+	mem->object_rows = 1000;
 	mem->page_bytes = 8 << 20;
 	mem->job_end = &mem->job;
 	pthread_mutex_init(&mem->control_lock, NULL);
@@ -78,7 +82,7 @@ static int set_number(struct mem *mem, const char *field, json_int_t value)
 	if (strcmp(field, "max_block_ms") == 0 && value >= 0 && value <= 3600000)
 		mem->max_block_ms = (int)value;
 	else if (strcmp(field, "page") == 0 && value >= 1 && value <= 8192)
-		mem->page_bytes = (mem->page_rows = (size_t)value) << 10;
+		mem->page_bytes = (mem->page_rows = mem->object_rows = (size_t)value) << 10;
 	else
 		return -EINVAL;
 	return 0;
@@ -97,6 +101,8 @@ static int set_flag(struct mem *mem, const char *field, bool value)
 		mem->type.models = value ? mem->type.models : NULL;
 	} else if (strcmp(field, "buckets") == 0) {
 		mem->type.buckets = value ? mem->type.buckets : NULL;
+	} else if (strcmp(field, "objects") == 0) {
+		mem->type.buckets = value ? &mem_object_ops : mem->type.buckets;
 	} else {
 		return -EINVAL;
 	}
@@ -106,7 +112,7 @@ static int set_flag(struct mem *mem, const char *field, bool value)
 static int set_option(struct mem *mem, const struct backend_conf *conf, const char *field, json_t *value,
 		      struct fault *reterr)
 {
-	static const char *const flags[] = {"auto", "watch", "remove", "models", "buckets"};
+	static const char *const flags[] = {"auto", "watch", "remove", "models", "buckets", "objects"};
 
 	if (strcmp(field, "control") == 0) {
 		const char *path = json_string_value(value);
@@ -170,6 +176,8 @@ static int mem_open(const struct backend_conf *conf, struct backend **ret, struc
 	r = open_state(mem, conf, reterr);
 	if (r == 0)
 		r = mem_jobs_load(mem, reterr);
+	if (r == 0 && mem->type.buckets == &mem_object_ops)
+		r = mem_log_open(mem, reterr);
 	if (r < 0)
 		return r;
 	*ret = &STEAL(mem)->base;

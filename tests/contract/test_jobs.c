@@ -179,6 +179,8 @@ CONTRACT_TEST(contract_jobs, the_output_lies_in_a_bucket)
 	struct job_detail detail;
 	char path[400];
 
+	if (!backend_bucket_is_dir(c->be))
+		return;
 	contract_run(c, "a-7", CONTRACT_GOOD);
 	contract_ok(c, backend_job_get(c->be, "a-7", &detail, &c->fault));
 	cr_assert(ne(ptr, detail.output, NULL));

@@ -163,6 +163,8 @@ CONTRACT_TEST(contract_models, a_version_outlives_its_job_and_its_output)
 {
 	struct job_detail job;
 
+	if (!backend_bucket_is_dir(c->be))
+		return;
 	contract_run(c, "a", CONTRACT_GOOD);
 	contract_ok(c, backend_model_version_create(c->be, "m", "v1", "a", NULL, &c->fault));
 	contract_ok(c, backend_job_get(c->be, "a", &job, &c->fault));
