@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * HTTP for every cloud: one thread owns one curl multi handle; everybody else hands it transfers and waits.
+ * HTTP for every cloud: an http thread owns a curl multi handle (there is one for object data, one for everything else);
+ * everybody else hands it transfers and waits.
  *
  * A `struct http` is the engine, one a process; a `struct http_client` is one remote's use of it: its retry budget, its
  * clock skew, its counters. http_perform() is blocking and may be called from any number of threads.
@@ -22,7 +23,10 @@ struct http_client;
 
 /* -ENOMEM, -EMFILE. The thread runs until http_free, which ends what is under way with -ECANCELED. */
 int http_new(struct http **ret, struct fault *reterr);
-void http_free(struct http *http); /* takes NULL; its clients are freed before */
+/* From now on calls end with -ECANCELED, also those under way. Their threads may be joined then. */
+void http_stop(struct http *http);
+/* Takes NULL; stops, and waits for the calls. Clients are freed before or after. */
+void http_free(struct http *http);
 
 /* `name` (of the remote) is for log and fault texts; copied. */
 int http_client_new(struct http *http, const char *name, struct http_client **ret);
@@ -45,6 +49,12 @@ const char *http_headers_get(const struct http_headers *headers,
 			     const char *name); /* the first, or NULL; borrowed */
 /* Wipes the values before they are freed: some are secrets. */
 void http_headers_release(struct http_headers *headers);
+
+static inline void cleanup_http_headers_(struct http_headers *headers)
+{
+	http_headers_release(headers);
+}
+#define cleanup_http_headers __attribute__((cleanup(cleanup_http_headers_)))
 
 /* ---- ending a call early ---- */
 
@@ -76,6 +86,12 @@ typedef int (*http_authorize)(void *arg, const struct http_request *request, int
  */
 typedef int (*http_sink)(void *arg, int64_t at, const void *bytes, size_t n);
 
+/*
+ * Sees status and headers of a 2xx before the sink sees its body, once an attempt, on the http thread: is it the range
+ * that was asked for, or all of it? A negative return ends the transfer with that error, and the sink gets nothing.
+ */
+typedef int (*http_begin)(void *arg, int status, const struct http_headers *headers);
+
 /* What the service's own error text says of an answer that is not 2xx: each cloud has one (its error format). */
 struct http_verdict {
 	bool is_transient; /* worth repeating although the status alone would not say so (S3's 400 RequestTimeout) */
@@ -89,13 +105,18 @@ typedef void (*http_judge)(int status, const struct http_headers *headers, const
 			   struct http_verdict *ret);
 
 enum {
-	HTTP_CONNECT_MS = 5000,   /* to connect */
-	HTTP_STALL_MS = 15000,    /* no byte in either direction: the attempt has failed */
-	HTTP_TOTAL_MS = 30000,    /* the call, retries and waits between them included, when total_ms is 0 */
-	HTTP_ATTEMPTS = 4,        /* the first included */
+	HTTP_CONNECT_MS = 5000, /* to connect */
+	HTTP_STALL_MS = 15000,  /* no byte in either direction: the attempt has failed */
+	HTTP_TOTAL_MS = 30000,  /* the call, retries and waits between them included, when total_ms is 0 */
+	HTTP_ATTEMPTS = 4,      /* the first included */
+	HTTP_ATTEMPTS_THROTTLED = 8, /* while the service answers "slow down" */
+	HTTP_BACKOFF_MS = 250,
+	HTTP_BACKOFF_MAX_MS = 8000,
+	HTTP_PACE_MS = 20, /* between two requests to a host that asked for it the first time; doubles */
+	HTTP_RETRY_TOKENS = 500,
 	HTTP_BODY_MAX = 16 << 20, /* of an answer kept in memory, when max_body is 0 */
 	HTTP_HEADERS_MAX = 256 << 10,
-	HTTP_CONNECTIONS_PER_HOST = 16
+	HTTP_CONNECTIONS_PER_HOST = 16 /* requests at once: 16 for object data, 16 others */
 };
 
 /* Borrowed for the call. Zero is a good default for everything but method and url. */
@@ -114,7 +135,8 @@ struct http_request {
 	void *authorize_arg;
 	http_judge judge; /* NULL: the status decides */
 
-	http_sink sink; /* NULL: a 2xx body goes to reply->body. Others go to reply->body, cut at 64 KiB */
+	http_begin begin; /* may be NULL; gets sink_arg */
+	http_sink sink;   /* NULL: a 2xx body goes to reply->body. Others go to reply->body, cut at 64 KiB */
 	void *sink_arg;
 	int64_t max_body; /* more is -EFBIG */
 
@@ -131,6 +153,12 @@ struct http_reply {
 	int64_t n_body; /* bytes of the 2xx body, whether kept or given to sink */
 };
 void http_reply_release(struct http_reply *reply); /* takes a zeroed one; leaves it zeroed */
+
+static inline void cleanup_http_reply_(struct http_reply *reply)
+{
+	http_reply_release(reply);
+}
+#define cleanup_http_reply __attribute__((cleanup(cleanup_http_reply_)))
 
 /*
  * Sends, waits, repeats where that is safe: transient failures (no connection, 408, 429, 500, 502, 503, 504, what
