@@ -4,5 +4,6 @@
 
 #include "backend.h"
 
+extern const struct backend_type aws_type;   /* aws/ */
 extern const struct backend_type local_type; /* local/ */
 extern const struct backend_type mem_type;   /* mem/ */

@@ -39,13 +39,21 @@ static const struct contract_type types[] = {
 	{"local", "local", "{\"slots\": 2}", NULL},
 	{"mem, objects", "mem", "{\"objects\": true}", mem_drive},
 	{"mem, objects, small pages", "mem", "{\"objects\": true, \"page\": 2}", mem_drive},
+	{"aws", "aws", NULL, NULL},
 };
 
-static int type_index[] = {0, 1, 2, 3, 4};
-
+/* Those that need no server, or the one that $TRAINFS_PEER_TYPE names. */
 struct criterion_test_params contract_parameters(void)
 {
-	return cr_make_param_array(int, type_index, sizeof(type_index) / sizeof(type_index[0]));
+	static int type_index[sizeof(types) / sizeof(types[0])];
+	const char *peer = getenv("TRAINFS_PEER_TYPE");
+	size_t n = 0;
+
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+		if (types[i].options ? !peer : peer && strcmp(peer, types[i].type) == 0)
+			type_index[n++] = (int)i;
+	}
+	return cr_make_param_array(int, type_index, n);
 }
 
 /* ---- the backend ---- */
@@ -57,7 +65,9 @@ static const char *find_python(void)
 
 void contract_reopen(struct contract *c)
 {
-	cleanup_json json_t *options = json_loads(c->type->options, 0, NULL);
+	cleanup_json json_t *options = c->type->options
+					       ? json_loads(c->type->options, 0, NULL)
+					       : json_pack("{s:s}", "endpoint", getenv("TRAINFS_PEER"));
 	const struct backend_conf conf = {
 		.name = "remote", .state_dir = c->state_dir, .options = options, .python = find_python()};
 
@@ -66,6 +76,58 @@ void contract_reopen(struct contract *c)
 		c->be = NULL;
 	}
 	contract_ok(c, backend_open(c->type->type, &conf, &c->be, &c->fault));
+}
+
+/* ---- a server's buckets, which outlive a test */
+
+struct names {
+	char *name[64];
+	size_t n;
+};
+
+static int take_name(void *arg, const char *name)
+{
+	struct names *names = arg;
+
+	cr_assert(lt(sz, names->n, 64));
+	names->name[names->n++] = strdup(name);
+	return 0;
+}
+
+static int take_object_name(void *arg, const struct object_entry *object)
+{
+	return take_name(arg, object->key);
+}
+
+static void empty_prefix(struct contract *c, const char *bucket, const char *prefix)
+{
+	struct object_page page = {0};
+
+	do {
+		struct names names = {0};
+		contract_ok(c, backend_objects(c->be, bucket, prefix, "", 60, take_object_name, &names, &page,
+					       &c->fault));
+		for (size_t i = 0; i < names.n; i++) {
+			if (str_has_suffix(names.name[i], "/") && strcmp(names.name[i], prefix) != 0)
+				empty_prefix(c, bucket, names.name[i]);
+			else
+				contract_ok(c, backend_object_remove(c->be, bucket, names.name[i], NULL,
+								     &c->fault));
+			free(names.name[i]);
+		}
+	} while (page.has_more);
+}
+
+static void empty_peer(struct contract *c)
+{
+	struct names names = {0};
+
+	contract_ok(c, backend_bucket_list(c->be, take_name, &names, &c->fault));
+	for (size_t i = 0; i < names.n; i++) {
+		empty_prefix(c, names.name[i], "");
+		contract_ok(c, backend_bucket_remove(c->be, names.name[i], &c->fault));
+		free(names.name[i]);
+	}
 }
 
 static void write_package(int dirfd)
@@ -88,6 +150,8 @@ void contract_open(struct contract *c, int index)
 	cr_assert(zero(int, mkdirat(dirfd, "state", 0700)));
 	write_package(dirfd);
 	contract_reopen(c);
+	if (!c->type->options)
+		empty_peer(c);
 }
 
 void contract_close(struct contract *c)

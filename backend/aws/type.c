@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Amazon Web Services. Reading order: call.c (one call, sent where its bucket is), parse.c and errors.c (what S3
+ * answers), buckets.c and objects.c (what the tree asks for), upload.c with leftover.c (objects in parts).
+ */
+#include <errno.h>
+#include <libxml/parser.h>
+#include <string.h>
+
+#include "aws/aws.h"
+#include "clock.h"
+
+/* The fields of config.yaml; texts are borrowed from it. */
+struct aws_fields {
+	const char *profile, *region, *bucket, *role, *endpoint;
+	const json_t *endpoints;
+};
+
+static int aws_field(const char *name, const json_t *value, struct aws_fields *fields, struct fault *reterr)
+{
+	const struct {
+		const char *name;
+		const char **text;
+	} texts[] = {
+		{"profile", &fields->profile}, {"region", &fields->region},     {"bucket", &fields->bucket},
+		{"role", &fields->role},       {"endpoint", &fields->endpoint},
+	};
+	if (!strcmp(name, "endpoints")) {
+		fields->endpoints = value;
+		return json_is_object(value)
+			       ? 0
+			       : fault_set(reterr, EINVAL,
+					   "endpoints: URLs by service are wanted, as {s3: URL}");
+	}
+	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
+		if (strcmp(name, texts[i].name) != 0)
+			continue;
+		*texts[i].text = json_string_value(value);
+		return *texts[i].text && **texts[i].text
+			       ? 0
+			       : fault_set(reterr, EINVAL, "%s: a text is wanted", name);
+	}
+	return fault_set(reterr, EINVAL,
+			 "%s: no such option of an aws remote (profile, region, bucket, role, endpoint, "
+			 "endpoints)",
+			 name);
+}
+
+static int aws_fields_parse(const json_t *options, struct aws_fields *ret, struct fault *reterr)
+{
+	const char *name;
+	json_t *value;
+	json_object_foreach ((json_t *)options, name, value) {
+		int r = aws_field(name, value, ret, reterr);
+		if (r < 0)
+			return r;
+	}
+	if (ret->region && !aws_is_region(ret->region))
+		return fault_set(reterr, EINVAL, "region: \"%s\" is no region's name, as us-east-1",
+				 ret->region);
+	if (ret->bucket && !aws_is_bucket_name(ret->bucket))
+		return fault_set(reterr, EINVAL, "bucket: \"%s\" is no bucket's name", ret->bucket);
+	return 0;
+}
+
+static void aws_close(struct backend *be)
+{
+	if (!be)
+		return;
+	struct aws *aws = aws_of(be);
+	aws_credentials_free(aws->credentials);
+	if (aws->client)
+		http_client_free(aws->client);
+	http_free(aws->http);
+	json_decref(aws->regions);
+	json_decref(aws->places);
+	free(aws->region);
+	free(aws->bucket);
+	free(aws->role);
+	free(aws->state_dir);
+	pthread_mutex_destroy(&aws->lock);
+	free(aws);
+}
+
+static int aws_copy_fields(struct aws *aws, const struct aws_fields *fields, const char *state_dir)
+{
+	aws->bucket = fields->bucket ? strdup(fields->bucket) : NULL;
+	aws->role = fields->role ? strdup(fields->role) : NULL;
+	aws->state_dir = strdup(state_dir);
+	aws->regions = json_object();
+	aws->places = json_object();
+	return aws->state_dir && aws->regions && aws->places && !(fields->bucket && !aws->bucket) &&
+			       !(fields->role && !aws->role)
+		       ? 0
+		       : -ENOMEM;
+}
+
+static int aws_init(struct aws *aws, const struct backend_conf *conf, struct fault *reterr)
+{
+	struct aws_fields fields = {0};
+	int r = aws_fields_parse(conf->options, &fields, reterr);
+	if (r < 0)
+		return r;
+	r = aws_copy_fields(aws, &fields, conf->state_dir);
+	if (r < 0)
+		return fault_set(reterr, -r, "aws: open: %s", strerror(-r));
+	r = http_new(&aws->http, reterr);
+	if (r < 0)
+		return r;
+	r = http_client_new(aws->http, conf->name, &aws->client);
+	if (r < 0)
+		return fault_set(reterr, -r, "aws: open: %s", strerror(-r));
+	const struct aws_options options = {
+		.client = aws->client,
+		.profile = fields.profile,
+		.region = fields.region,
+		.endpoint = fields.endpoint,
+		.endpoints = fields.endpoints,
+	};
+	return aws_credentials_new(&options, &aws->credentials, reterr);
+}
+
+static int aws_open(const struct backend_conf *conf, struct backend **ret, struct fault *reterr)
+{
+	struct aws *aws = calloc(1, sizeof(*aws));
+	if (!aws)
+		return fault_set(reterr, ENOMEM, "aws: open: %s", strerror(ENOMEM));
+	aws->base.type = &aws_type;
+	pthread_mutex_init(&aws->lock, NULL);
+	xmlInitParser();
+	int r = aws_init(aws, conf, reterr);
+	if (r < 0) {
+		aws_close(&aws->base);
+		return r;
+	}
+	*ret = &aws->base;
+	return 0;
+}
+
+/* ---- trainfs check ---- */
+
+static int aws_check_count(void *arg, const char *name)
+{
+	*(unsigned *)arg += 1;
+	return 0;
+}
+
+static void aws_check_line(check_sink sink, void *arg, int r, const struct fault *fault, const char *what)
+{
+	cleanup_free char *line = NULL;
+	if (str_format(&line, "%s%s%s", what, r < 0 ? ": " : "", r < 0 ? fault->text : "") == 0)
+		sink(arg, r == 0, line);
+}
+
+static int aws_check_row(void *arg, const struct object_entry *object)
+{
+	return 0;
+}
+
+/* Beginning an upload and ending it changes nothing, and asks for the right to write. */
+static int aws_check_write(struct aws *aws, const char *bucket, struct fault *reterr)
+{
+	cleanup_free char *id = NULL;
+	int r = aws_upload_create(aws, bucket, ".trainfs-check", NULL, &id, reterr);
+	return r < 0 ? r : aws_abort(aws, bucket, ".trainfs-check", id, reterr);
+}
+
+static void aws_check_bucket(struct aws *aws, check_sink sink, void *arg)
+{
+	struct object_page page;
+	struct fault fault = {0};
+	cleanup_free char *read = NULL;
+	cleanup_free char *write = NULL;
+	int r = aws_bucket_ops.objects(&aws->base, aws->bucket, "", "", 1, aws_check_row, NULL, &page,
+				       &fault);
+	if (str_format(&read, "bucket %s: listed", aws->bucket) == 0)
+		aws_check_line(sink, arg, r, &fault, read);
+	if (r < 0)
+		return;
+	r = aws_check_write(aws, aws->bucket, &fault);
+	if (str_format(&write, "bucket %s: may be written to", aws->bucket) == 0)
+		aws_check_line(sink, arg, r, &fault, write);
+}
+
+static void aws_check(struct backend *be, check_sink sink, void *arg)
+{
+	struct aws *aws = aws_of(be);
+	struct fault fault = {0};
+	cleanup_free char *line = NULL;
+	unsigned n = 0;
+	aws_credentials_describe(aws->credentials, clock_wall_ns(), sink, arg);
+	int r = aws_bucket_ops.list(be, aws_check_count, &n, &fault);
+	if (str_format(&line, "buckets: %u to be seen", n) == 0)
+		aws_check_line(sink, arg, r, &fault, r < 0 ? "buckets" : line);
+	if (aws->bucket)
+		aws_check_bucket(aws, sink, arg);
+}
+
+const struct backend_type aws_type = {
+	.name = "aws",
+	.open = aws_open,
+	.close = aws_close,
+	.check = aws_check,
+	.buckets = &aws_bucket_ops,
+};
