@@ -53,7 +53,6 @@ struct aws_call {
 		headers; /* by http_headers_add; their error is sticky in `err` through aws_call_header */
 	struct http_request request; /* method, body, sink, limits; the rest is filled in */
 	int err;
-	unsigned n_attempts; /* told by aws_call_perform: over 1, an earlier one may have been carried out */
 };
 
 /* Of that method, for a service that takes repetition. */

@@ -147,7 +147,7 @@ static int aws_bucket_remove(struct backend *be, const char *bucket, struct faul
 	cleanup_call struct aws_call call = {0};
 	aws_call_init(&call, "DELETE", bucket, NULL);
 	int r = aws_call_perform(aws_of(be), &call, &reply, reterr);
-	return r == -ENOENT && call.n_attempts > 1 ? 0 : r; /* an earlier attempt removed it */
+	return r == -ENOENT && reply.n_sent > 1 ? 0 : r; /* an earlier attempt removed it */
 }
 
 /* ---- listings ---- */

@@ -12,12 +12,6 @@
 
 enum { AWS_CALL_PLACES_MAX = 3, AWS_REGIONS_MAX = 100000, AWS_SLOWEST_BYTES_PER_MS = 64 };
 
-/* What authorize gets: the signature's own, and a count. */
-struct aws_ticket {
-	struct aws_signing signing;
-	struct aws_call *call;
-};
-
 void aws_call_init(struct aws_call *call, const char *method, const char *bucket, const char *key)
 {
 	*call = (struct aws_call){
@@ -157,26 +151,15 @@ int aws_remember(struct aws *aws, const char *bucket, const char *region)
 
 /* ---- the call ---- */
 
-static int aws_call_authorize(void *arg, const struct http_request *request, int64_t now_ns, bool is_refused,
-			      struct http_headers *ret, struct fault *reterr)
-{
-	struct aws_ticket *ticket = arg;
-	ticket->call->n_attempts++;
-	return aws_authorize(&ticket->signing, request, now_ns, is_refused, ret, reterr);
-}
-
 /* Sends it to one region. */
 static int aws_call_send(struct aws *aws, struct aws_call *call, const char *region, const char *url,
 			 struct http_reply *ret, struct fault *reterr)
 {
-	struct aws_ticket ticket = {
-		.signing = {.credentials = aws->credentials, .service = "s3", .region = region},
-		.call = call,
-	};
+	struct aws_signing signing = {.credentials = aws->credentials, .service = "s3", .region = region};
 	call->request.url = url;
 	call->request.headers = &call->headers;
-	call->request.authorize = aws_call_authorize;
-	call->request.authorize_arg = &ticket;
+	call->request.authorize = aws_authorize;
+	call->request.authorize_arg = &signing;
 	call->request.judge = aws_judge;
 	return http_perform(aws->client, &call->request, ret, reterr);
 }
@@ -199,7 +182,6 @@ static int aws_call_url(const struct aws_call *call, const struct aws_place *pla
 
 int aws_call_perform(struct aws *aws, struct aws_call *call, struct http_reply *ret, struct fault *reterr)
 {
-	call->n_attempts = 0;
 	for (int i = 0;; i++) {
 		cleanup_free char *region = NULL;
 		cleanup_free char *base = NULL;

@@ -210,6 +210,8 @@ static int aws_read_perform(struct aws *aws, struct aws_call *call, struct aws_r
 	int r = aws_call_perform(aws, call, &reply, reterr);
 	if (reply.status == 416)
 		return 0; /* begins where the object ends */
+	if (r == -EFBIG)
+		return fault_set(reterr, EIO, "read %s: S3 answered with more than was asked for", key);
 	if (r < 0)
 		return r;
 	if (is_checked)
@@ -319,8 +321,7 @@ static int aws_put(struct aws *aws, const char *bucket, const char *key, int fd,
 	if (r == 0)
 		return aws_put_detail(aws, bucket, key, n, &reply, ret, reterr);
 	r = aws_conditional(r, &reply, key, if_version, reterr);
-	if ((r == -EEXIST || r == -ESTALE) && call.n_attempts > 1 &&
-	    aws_is_done(aws, bucket, key, n, crc, ret))
+	if ((r == -EEXIST || r == -ESTALE) && reply.n_sent > 1 && aws_is_done(aws, bucket, key, n, crc, ret))
 		return 0;
 	return r;
 }
@@ -390,7 +391,7 @@ static int aws_copy(struct aws *aws, const char *bucket, const char *key, const 
 	call.request.has_body = true;
 	call.request.total_ms = AWS_COPY_MS;
 	int r = aws_copy_once(aws, &call, source, &reply, ret, reterr);
-	if (r == -ESTALE && call.n_attempts > 1 && *crc &&
+	if (r == -ESTALE && reply.n_sent > 1 && *crc &&
 	    aws_is_done(aws, to_bucket, to_key, source->size_bytes, crc, ret))
 		return 0;
 	return aws_copy_refused(aws, bucket, key, source, r, &reply, to_key, if_version, reterr);
@@ -446,7 +447,7 @@ int aws_object_remove(struct backend *be, const char *bucket, const char *key, c
 	int r = aws_call_perform(aws, &call, &reply, reterr);
 	if (r == 0 || !if_version)
 		return r;
-	if (call.n_attempts > 1 && aws_head(aws, bucket, key, &there, NULL, NULL) == -ENOENT)
+	if (reply.n_sent > 1 && aws_head(aws, bucket, key, &there, NULL, NULL) == -ENOENT)
 		return 0; /* an earlier attempt removed it */
 	object_detail_release(&there);
 	return aws_conditional(r, &reply, key, if_version, reterr);

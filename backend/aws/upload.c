@@ -117,30 +117,28 @@ static void parts_describe(struct aws_parts *parts, struct aws_call *call, unsig
 	call->request.total_ms = aws_transfer_ms(n);
 }
 
-static int parts_send(struct aws_parts *parts, unsigned i, struct fault *reterr)
+/* *ret_is_lost: S3 did not get it, or could not do it now. */
+static int parts_send(struct aws_parts *parts, unsigned i, bool *ret_is_lost, struct fault *reterr)
 {
 	cleanup_http_reply struct http_reply reply = {0};
 	cleanup_call struct aws_call call = {0};
 	parts_describe(parts, &call, i);
 	int r = aws_call_perform(parts->aws, &call, &reply, reterr);
+	*ret_is_lost = r == -EHOSTUNREACH || r == -ETIMEDOUT || r == -EIO || r == -EAGAIN;
 	if (r < 0)
 		return r;
-	return parts->source ? parts_copy_answer(&parts->part[i], &reply, reterr)
-			     : parts_put_answer(parts, &parts->part[i], &reply, reterr);
+	if (!parts->source)
+		return parts_put_answer(parts, &parts->part[i], &reply, reterr);
+	r = parts_copy_answer(&parts->part[i], &reply, reterr);
+	*ret_is_lost = r == -EIO;
+	return r;
 }
 
 /* ---- all of them ---- */
 
-static bool parts_is_lost(int r)
-{
-	return r == -EHOSTUNREACH || r == -ETIMEDOUT || r == -EIO || r == -EAGAIN;
-}
-
 /* Waits before a part is sent again; false: it is not. */
-static bool parts_has_patience(struct aws_parts *parts, int r)
+static bool parts_has_patience(struct aws_parts *parts)
 {
-	if (!parts_is_lost(r))
-		return false;
 	poll(NULL, 0, AWS_PAUSE_MS);
 	LOCK_SCOPE(&parts->lock);
 	return parts->err == 0 && clock_mono_ms() - parts->moved_ms < AWS_PATIENCE_MS;
@@ -157,9 +155,10 @@ static int parts_carry(struct aws_parts *parts, unsigned i, struct fault *reterr
 				 strerror(-r));
 	if (!parts->source)
 		crc32c_text(part->crc, part->crc32c);
+	bool is_lost;
 	do
-		r = parts_send(parts, i, reterr);
-	while (r < 0 && parts_has_patience(parts, r));
+		r = parts_send(parts, i, &is_lost, reterr);
+	while (r < 0 && is_lost && parts_has_patience(parts));
 	return r;
 }
 
@@ -375,7 +374,7 @@ static int upload_complete(struct aws_parts *parts, const char *if_version, stru
 		call.request.body_n = (int64_t)body.len;
 		call.request.total_ms = AWS_COMPLETE_MS;
 		r = complete_once(parts, &call, &reply, ret, &again, reterr);
-		is_repeated |= i > 0 || call.n_attempts > 1 || (r < 0 && reply.status < 300);
+		is_repeated |= i > 0 || reply.n_sent > 1 || (r < 0 && reply.status < 300);
 		if (r < 0 && !again && !aws_reply_is(&reply, "NoSuchUpload"))
 			r = aws_conditional(r, &reply, parts->key, if_version, reterr);
 	}

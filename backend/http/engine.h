@@ -40,6 +40,7 @@ struct http_attempt {
 	LIST_ENTRY(http_attempt) in_lane;
 	CURL *easy;
 	struct http_reply reply;
+	unsigned n_sent;       /* times that curl began to send it */
 	int64_t n_out;         /* bytes of the request's body that curl took; goes back when it rewinds */
 	size_t n_header_bytes; /* of the answer, informational ones included */
 	int64_t moved_ms; /* clock_mono_ms when a byte last moved; 0: the request is not on its way yet */
@@ -129,6 +130,7 @@ struct http_call {
 	pthread_cond_t changed;
 
 	/* the caller's thread only */
+	unsigned n_sent;
 	int n_attempts, n_retries;
 	bool was_refused, was_skewed;
 };

@@ -151,6 +151,11 @@ struct http_reply {
 	struct http_headers headers;
 	struct str body;
 	int64_t n_body; /* bytes of the 2xx body, whether kept or given to sink */
+	/*
+	 * How often the request went out: over 1, this answer may be a refusal of what an earlier one has done. More than
+	 * the attempts: curl itself sends again what a connection of its pool took and closed over. Set on failure too.
+	 */
+	unsigned n_sent;
 };
 void http_reply_release(struct http_reply *reply); /* takes a zeroed one; leaves it zeroed */
 

@@ -134,6 +134,7 @@ static int call_attempt(struct http_call *call, bool is_refused, struct http_att
 		int64_t begin_ms = clock_mono_ms();
 		call->n_attempts++;
 		(void)http_attempt_run(ret);
+		call->n_sent += ret->n_sent;
 		call_count(call, ret);
 		log_debug("%s: %s %.*s%.*s: %d %s, %lld ms", call->client->name, call->request->method,
 			  call->url.n_host, call->url.host, call->url.n_path, call->url.path,
@@ -373,6 +374,7 @@ int http_perform(struct http_client *client, const struct http_request *request,
 	} else {
 		(void)call_fault(&call, -r, what_of(-r), reterr);
 	}
+	ret->n_sent = call.n_sent;
 	if (r == 0)
 		client_succeeded(client);
 	call_ended(&call, r);

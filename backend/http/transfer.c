@@ -167,6 +167,14 @@ static size_t on_read(char *ret, size_t size, size_t n, void *arg)
 	return n;
 }
 
+static int on_sending(void *arg, char *remote_ip, char *local_ip, int remote_port, int local_port)
+{
+	struct http_attempt *attempt = arg;
+
+	attempt->n_sent++;
+	return CURL_PREREQFUNC_OK;
+}
+
 /* curl sends once more by itself what it wrote to a connection that was closed meanwhile. */
 static int on_seek(void *arg, curl_off_t offset, int origin)
 {
@@ -256,6 +264,8 @@ static bool set_callbacks(struct http_attempt *attempt)
 	failed |= curl_easy_setopt(easy, CURLOPT_HEADERDATA, attempt);
 	failed |= curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
 	failed |= curl_easy_setopt(easy, CURLOPT_WRITEDATA, attempt);
+	failed |= curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_sending);
+	failed |= curl_easy_setopt(easy, CURLOPT_PREREQDATA, attempt);
 	failed |= curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
 	failed |= curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, on_progress);
 	failed |= curl_easy_setopt(easy, CURLOPT_XFERINFODATA, attempt);

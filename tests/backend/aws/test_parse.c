@@ -65,7 +65,7 @@ Test(aws_parse, fixtures)
 
 	cr_assert(ne(ptr, dir, NULL));
 	for (struct dirent *entry; (entry = readdir(dir));) {
-		if (entry->d_name[0] == '.')
+		if (!str_has_suffix(entry->d_name, ".xml"))
 			continue;
 		size_t n = 0;
 		cleanup_free char *xml = fixture(entry->d_name, &n);

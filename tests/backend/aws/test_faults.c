@@ -1,0 +1,753 @@
+/* SPDX-License-Identifier: MIT */
+/* What S3 and the way to it can do wrong, by a server that does it; and what is asked of it, word for word. */
+#include "backend.h"
+
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+
+#include "base/crc32c.h"
+#include "scratch.h"
+#include "server.h"
+#include "str.h"
+
+enum { MIB = 1 << 20, KEPT_MAX = 512 };
+
+static struct server *server;
+static struct backend *be;
+static struct fault fault;
+static char state_dir[300];
+
+/* Answers are borrowed by the server, which runs to the end of the test. */
+static char *kept[KEPT_MAX];
+static atomic_size_t n_kept;
+
+static const char *keep(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static const char *keep(const char *format, ...)
+{
+	va_list ap;
+	size_t i = atomic_fetch_add(&n_kept, 1);
+
+	if (i >= KEPT_MAX)
+		abort();
+	va_start(ap, format);
+	if (vasprintf(&kept[i], format, ap) < 0)
+		abort();
+	va_end(ap);
+	return kept[i];
+}
+
+static void open_backend(void)
+{
+	cleanup_json json_t *options =
+		json_pack("{s:s, s:s}", "endpoint", server_url(server), "bucket", "mine");
+	const struct backend_conf conf = {.name = "remote", .state_dir = state_dir, .options = options};
+
+	cr_assert(zero(int, backend_open("aws", &conf, &be, &fault)), "%s", fault.text);
+}
+
+static void write_keys(const char *id)
+{
+	cleanup_free char *text = NULL;
+
+	cr_assert(str_format(&text, "[default]\naws_access_key_id = %s\naws_secret_access_key = x\n", id) ==
+		  0);
+	cr_assert(zero(int, file_write_atomic(scratch_fd, "credentials", text, strlen(text), 0600)));
+}
+
+static void set_up(void)
+{
+	int dir = scratch_open();
+
+	cr_assert(zero(int, mkdirat(dir, "state", 0700)));
+	snprintf(state_dir, sizeof(state_dir), "%s/state", scratch_path);
+	static const char *const unset[] = {"AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "AWS_PROFILE",
+					    "http_proxy"};
+	for (size_t i = 0; i < sizeof(unset) / sizeof(*unset); i++)
+		unsetenv(unset[i]);
+	cleanup_free char *path = NULL;
+	cr_assert(str_format(&path, "%s/credentials", scratch_path) == 0);
+	setenv("AWS_SHARED_CREDENTIALS_FILE", path, 1);
+	setenv("AWS_CONFIG_FILE", "/nonexistent/config", 1);
+	setenv("AWS_REGION", "us-east-1", 1);
+	setenv("AWS_EC2_METADATA_DISABLED", "true", 1);
+	write_keys("FIRSTKEY");
+	cr_assert(zero(int, server_new(&server)));
+	open_backend();
+}
+
+static void tear_down(void)
+{
+	backend_close(be);
+	server_free(server);
+	for (size_t i = 0; i < n_kept; i++)
+		free(kept[i]);
+	scratch_close();
+}
+
+TestSuite(aws_faults, .init = set_up, .fini = tear_down, .timeout = 60);
+
+#define script(...)                                                                   \
+	do {                                                                          \
+		static const struct server_answer script_[] = {__VA_ARGS__};          \
+		server_script(server, script_, sizeof(script_) / sizeof(script_[0])); \
+	} while (0)
+
+#define ERROR(code) "<Error><Code>" code "</Code><Message>it is so</Message></Error>"
+
+static bool is(const struct server_request *request, const char *method, const char *part)
+{
+	return strcmp(request->method, method) == 0 && strstr(request->target, part);
+}
+
+static unsigned count(const char *method, const char *part)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < server_n_requests(server); i++)
+		n += is(server_request(server, i), method, part);
+	return n;
+}
+
+static const char *header(size_t nth, const char *name)
+{
+	static char text[2000];
+	const struct server_request *request = server_request(server, nth);
+
+	cr_assert(ne(ptr, (void *)request, NULL));
+	return server_request_header(request, name, text, sizeof(text)) ? text : "";
+}
+
+/* ---- reading ---- */
+
+static int take_bytes(void *arg, const void *bytes, size_t n)
+{
+	return str_append_n(arg, bytes, n);
+}
+
+static int read_object(int64_t at, int64_t n, struct str *ret)
+{
+	fault = (struct fault){0};
+	return backend_object_read(be, "data", "k", "v1", at, n, take_bytes, ret, &fault);
+}
+
+static bool is_served(const struct str *got, int64_t at)
+{
+	for (size_t i = 0; i < got->len; i++) {
+		if ((unsigned char)got->data[i] != server_byte(at + (int64_t)i))
+			return false;
+	}
+	return true;
+}
+
+#define SLOW_DOWN                                        \
+	{                                                \
+		.status = 503, .body = ERROR("SlowDown") \
+	}
+
+Test(aws_faults, a_storm_is_sat_out)
+{
+	cleanup_str struct str got = {0};
+
+	script(SLOW_DOWN, SLOW_DOWN, SLOW_DOWN,
+	       {.status = 206, .headers = "Content-Range: bytes 5-9/10\r\n", .body = "56789"});
+	cr_assert(zero(int, read_object(5, 100, &got)), "%s", fault.text);
+	cr_expect(eq(str, got.data, "56789"));
+	cr_expect(eq(sz, server_n_requests(server), 4));
+	cr_expect(eq(str, (char *)header(3, "Range"), "bytes=5-104"));
+	cr_expect(eq(str, (char *)header(3, "If-Match"), "\"v1\""));
+}
+
+/* The first bytes are not given twice, and no others come between. */
+Test(aws_faults, a_body_that_ends_early_goes_on)
+{
+	cleanup_str struct str got = {0};
+
+	script({.status = 206,
+		.headers = "Content-Range: bytes 0-3999999/4000000\r\n",
+		.n_body = 4000000,
+		.cut_at = 1500000},
+	       {.status = 206,
+		.headers = "Content-Range: bytes 0-3999999/4000000\r\n",
+		.n_body = 4000000,
+		.cut_at = 700000},
+	       {.status = 206, .headers = "Content-Range: bytes 0-3999999/4000000\r\n", .n_body = 4000000});
+	cr_assert(zero(int, read_object(0, 4000000, &got)), "%s", fault.text);
+	cr_expect(eq(sz, got.len, 4000000));
+	cr_expect(is_served(&got, 0));
+}
+
+Test(aws_faults, an_answer_that_is_not_the_range_gives_no_byte)
+{
+	cleanup_str struct str got = {0};
+
+	script({.status = 200, .n_body = 5000000},
+	       {.status = 206, .headers = "Content-Range: bytes 0-1999999/5000000\r\n", .n_body = 2000000},
+	       {.status = 206, .headers = "Content-Range: bytes 7-11/5000000\r\n", .body = "short"},
+	       {.status = 206, .n_body = 2000000});
+	for (int i = 0; i < 4; i++)
+		cr_expect(eq(int, read_object(7, 2000000, &got), -EIO), "%d: %s", i, fault.text);
+	cr_expect(eq(sz, got.len, 0));
+	cr_expect(eq(sz, server_n_requests(server), 4));
+}
+
+Test(aws_faults, bytes_with_another_sum_are_not_given)
+{
+	cleanup_str struct str got = {0};
+
+	script({.status = 206,
+		.headers = "Content-Range: bytes 0-8/9\r\nx-amz-checksum-crc32c: AAAAAA==\r\n",
+		.body = "123456789"},
+	       {.status = 206,
+		.headers = "Content-Range: bytes 0-8/9\r\nx-amz-checksum-crc32c: 4waSgw==\r\n",
+		.body = "123456789"});
+	cr_expect(eq(int, read_object(0, 100, &got), -EIO));
+	cr_expect(ne(ptr, strstr(fault.text, "4waSgw=="), NULL), "%s", fault.text);
+	cr_expect(eq(sz, got.len, 0));
+	cr_expect(zero(int, read_object(0, 100, &got)), "%s", fault.text);
+	cr_expect(eq(str, got.data, "123456789"));
+}
+
+Test(aws_faults, a_changed_object_is_stale_and_a_range_behind_its_end_empty)
+{
+	cleanup_str struct str got = {0};
+
+	script({.status = 412, .body = ERROR("PreconditionFailed")},
+	       {.status = 416, .body = ERROR("InvalidRange")}, {.status = 404, .body = ERROR("NoSuchKey")});
+	cr_expect(eq(int, read_object(0, 9, &got), -ESTALE));
+	cr_expect(zero(int, read_object(9, 9, &got)));
+	cr_expect(eq(int, read_object(0, 9, &got), -ENOENT));
+	cr_expect(eq(sz, got.len, 0));
+}
+
+/* ---- who asks, and where ---- */
+
+static void renew_keys(void *arg, const struct server_request *request, struct server_answer *ret)
+{
+	if (strstr(request->head, "FIRSTKEY")) {
+		write_keys("SECONDKEY");
+		*ret = (struct server_answer){.status = 400, .body = ERROR("ExpiredToken")};
+	} else {
+		*ret = (struct server_answer){
+			.status = 206, .headers = "Content-Range: bytes 0-0/1\r\n", .body = "x"};
+	}
+}
+
+Test(aws_faults, expired_credentials_are_renewed)
+{
+	cleanup_str struct str got = {0};
+
+	server_answer_with(server, renew_keys, NULL);
+	cr_assert(zero(int, read_object(0, 1, &got)), "%s", fault.text);
+	cr_expect(eq(sz, server_n_requests(server), 2));
+	cr_expect(ne(ptr, strstr(header(1, "Authorization"), "Credential=SECONDKEY/"), NULL));
+}
+
+Test(aws_faults, expired_credentials_that_stay_are_named)
+{
+	cleanup_str struct str got = {0};
+
+	script({.status = 400, .body = ERROR("ExpiredToken")},
+	       {.status = 400, .body = ERROR("ExpiredToken")});
+	cr_expect(eq(int, read_object(0, 1, &got), -EACCES));
+	cr_expect(ne(str, fault.text, ""));
+	cr_expect(eq(ptr, strstr(fault.text, "FIRSTKEY"), NULL));
+}
+
+#define IN_EUROPE "/eu-west-1/s3/aws4_request"
+
+Test(aws_faults, another_region_is_learned_once)
+{
+	struct object_detail detail = {0};
+	cleanup_str struct str got = {0};
+
+	script({.status = 400,
+		.body = "<Error><Code>AuthorizationHeaderMalformed</Code><Region>eu-west-1</Region></Error>"},
+	       {.status = 206, .headers = "Content-Range: bytes 0-0/1\r\n", .body = "x"}, {.status = 404});
+	cr_assert(zero(int, read_object(0, 1, &got)), "%s", fault.text);
+	cr_expect(eq(int, backend_object_get(be, "data", "k", &detail, &fault), -ENOENT));
+	cr_expect(eq(sz, server_n_requests(server), 3));
+	cr_expect(ne(ptr, strstr(header(0, "Authorization"), "/us-east-1/s3/"), NULL));
+	cr_expect(ne(ptr, strstr(header(1, "Authorization"), IN_EUROPE), NULL));
+	cr_expect(ne(ptr, strstr(header(2, "Authorization"), IN_EUROPE), NULL));
+}
+
+Test(aws_faults, another_region_told_by_a_header_alone)
+{
+	struct object_detail detail = {0};
+
+	script({.status = 301, .headers = "x-amz-bucket-region: eu-west-1\r\n"},
+	       {.headers =
+			"ETag: \"e\"\r\nLast-Modified: Fri, 24 May 2013 00:00:00 GMT\r\nx-amz-meta-A: b\r\n"
+			"Content-Type: text/plain\r\nx-amz-storage-class: STANDARD_IA\r\n",
+		.n_body = 7});
+	cr_assert(zero(int, backend_object_get(be, "data", "k", &detail, &fault)), "%s", fault.text);
+	cr_expect(ne(ptr, strstr(header(1, "Authorization"), IN_EUROPE), NULL));
+	cr_expect(eq(str, detail.version, "e"));
+	cr_expect(eq(i64, detail.size_bytes, 7));
+	cr_expect(eq(i64, detail.changed_ns, INT64_C(1369353600000000000)));
+	cr_expect(eq(str, detail.content_type, "text/plain"));
+	cr_expect(eq(str, detail.storage_class, "STANDARD_IA"));
+	cr_expect(eq(str, detail.metadata, "{\"A\":\"b\"}"));
+	object_detail_release(&detail);
+}
+
+static void send_around(void *arg, const struct server_request *request, struct server_answer *ret)
+{
+	static atomic_uint n;
+	*ret = (struct server_answer){
+		.status = 301,
+		.headers = keep("x-amz-bucket-region: region-%u\r\n", atomic_fetch_add(&n, 1))};
+}
+
+Test(aws_faults, being_sent_around_ends)
+{
+	cleanup_str struct str got = {0};
+
+	server_answer_with(server, send_around, NULL);
+	cr_expect(lt(int, read_object(0, 1, &got), 0));
+	cr_expect(lt(sz, server_n_requests(server), 10));
+}
+
+/* ---- listings ---- */
+
+static int count_row(void *arg, const struct object_entry *object)
+{
+	*(unsigned *)arg += 1;
+	return 0;
+}
+
+static unsigned cycle;
+
+static void list_for_ever(void *arg, const struct server_request *request, struct server_answer *ret)
+{
+	static atomic_uint n;
+	*ret = (struct server_answer){
+		.body = keep("<ListBucketResult><IsTruncated>true</IsTruncated><Contents><Key>k</"
+			     "Key><ETag>e</ETag>"
+			     "<Size>1</Size></Contents><NextContinuationToken>token%u</NextContinuationToken>"
+			     "</ListBucketResult>",
+			     atomic_fetch_add(&n, 1) % cycle)};
+}
+
+/* Pages until it ends, which must be within a few rounds. */
+static int list_all(unsigned pages_max)
+{
+	struct object_page page = {0};
+	unsigned n_rows = 0;
+
+	for (unsigned i = 0; i < pages_max; i++) {
+		char cursor[OBJECT_CURSOR_MAX + 1];
+		memcpy(cursor, page.cursor, sizeof(cursor));
+		int r = backend_objects(be, "data", "", cursor, 1000, count_row, &n_rows, &page, &fault);
+		if (r < 0 || !page.has_more)
+			return r;
+	}
+	return 1;
+}
+
+Test(aws_faults, the_same_token_for_ever_ends)
+{
+	server_answer_with(server, list_for_ever, NULL);
+	cycle = 1;
+	cr_expect(eq(int, list_all(10), -EIO));
+}
+
+Test(aws_faults, tokens_in_a_circle_end)
+{
+	server_answer_with(server, list_for_ever, NULL);
+	cycle = 7;
+	cr_expect(eq(int, list_all(40), -EIO));
+}
+
+Test(aws_faults, a_page_that_is_none)
+{
+	unsigned n_rows = 0;
+	struct object_page page;
+
+	script({.body = "<html>please log in</html>"}, {.body = ""},
+	       {.status = 403, .body = ERROR("AccessDenied")});
+	cr_expect(eq(int, backend_objects(be, "data", "", "", 10, count_row, &n_rows, &page, &fault), -EIO));
+	cr_expect(eq(int, backend_objects(be, "data", "", "", 10, count_row, &n_rows, &page, &fault), -EIO));
+	cr_expect(
+		eq(int, backend_objects(be, "data", "", "", 10, count_row, &n_rows, &page, &fault), -EPERM));
+	cr_expect(eq(int, backend_objects(be, "data", "", "no cursor", 10, count_row, &n_rows, &page, &fault),
+		     -EINVAL));
+	cr_expect(eq(uint, n_rows, 0));
+}
+
+static int take_name(void *arg, const char *name)
+{
+	return str_printf(arg, "%s ", name);
+}
+
+Test(aws_faults, who_may_not_list_buckets_sees_the_own_one)
+{
+	cleanup_str struct str names = {0};
+
+	script({.status = 403, .body = ERROR("AccessDenied")});
+	cr_assert(zero(int, backend_bucket_list(be, take_name, &names, &fault)), "%s", fault.text);
+	cr_expect(eq(str, names.data, "mine "));
+}
+
+Test(aws_faults, lists_of_buckets_have_pages)
+{
+	cleanup_str struct str names = {0};
+
+	script({.body = "<ListAllMyBucketsResult><Buckets><Bucket><Name>one</Name></Bucket></Buckets>"
+			"<ContinuationToken>a b</ContinuationToken></ListAllMyBucketsResult>"},
+	       {.body = "<ListAllMyBucketsResult><Buckets><Bucket><Name>two</Name></Bucket></Buckets>"
+			"</ListAllMyBucketsResult>"});
+	cr_assert(zero(int, backend_bucket_list(be, take_name, &names, &fault)), "%s", fault.text);
+	cr_expect(eq(str, names.data, "one two "));
+	cr_expect(eq(uint, count("GET", "continuation-token=a%20b"), 1));
+}
+
+/* ---- writing ---- */
+
+static int object_of(size_t n)
+{
+	int fd = memfd_create("object", MFD_CLOEXEC);
+	cleanup_free char *bytes = malloc(n + 1);
+
+	for (size_t i = 0; i < n; i++)
+		bytes[i] = (char)server_byte((int64_t)i);
+	cr_assert(ge(int, fd, 0));
+	cr_assert(zero(int, file_write_fd(fd, bytes, n)));
+	return fd;
+}
+
+static const char *crc_of(size_t n)
+{
+	cleanup_close int fd = object_of(n);
+	char text[CRC32C_TEXT_MAX];
+	uint32_t crc = 0;
+
+	cr_assert(zero(int, crc32c_file(fd, 0, (int64_t)n, &crc)));
+	return keep("%s", crc32c_text(crc, text));
+}
+
+static int put_object(size_t n, const char *if_version)
+{
+	cleanup_close int fd = object_of(n);
+	struct object_detail detail = {0};
+
+	fault = (struct fault){0};
+	int r = backend_object_put(be, "data", "k", fd, (int64_t)n, if_version, &detail, &fault);
+	if (r == 0)
+		cr_expect(eq(i64, detail.size_bytes, (int64_t)n));
+	object_detail_release(&detail);
+	return r;
+}
+
+Test(aws_faults, a_put_is_what_was_meant)
+{
+	script({.headers = "ETag: \"e\"\r\nx-amz-checksum-crc32c: AAAAAA==\r\n"},
+	       {.status = 400, .body = ERROR("BadDigest")},
+	       {.headers = "ETag: \"e\"\r\nx-amz-checksum-crc32c: AAAAAA==\r\n"});
+	cr_expect(eq(int, put_object(1000, NULL), -EIO));
+	cr_expect(eq(str, (char *)header(0, "x-amz-checksum-crc32c"), (char *)crc_of(1000)));
+	cr_expect(eq(int, put_object(1000, NULL), -EIO), "once sent again, and still another sum");
+	cr_expect(eq(sz, server_n_requests(server), 3));
+}
+
+/* What an attempt whose answer was lost has done is not taken for another's deed. */
+static void lose_first_put(void *arg, const struct server_request *request, struct server_answer *ret)
+{
+	const char *there = arg;
+	static atomic_uint n_puts;
+
+	if (is(request, "HEAD", "/data/k"))
+		*ret = (struct server_answer){
+			.headers = keep("ETag: \"e\"\r\nx-amz-checksum-crc32c: %s\r\n", there),
+			.n_body = 1000};
+	else if (atomic_fetch_add(&n_puts, 1) == 0)
+		*ret = (struct server_answer){.deed = SERVER_RESETS};
+	else
+		*ret = (struct server_answer){.status = 412, .body = ERROR("PreconditionFailed")};
+}
+
+Test(aws_faults, a_lost_answer_is_looked_for)
+{
+	server_answer_with(server, lose_first_put, (char *)crc_of(1000));
+	cr_expect(zero(int, put_object(1000, "")), "%s", fault.text);
+	cr_expect(eq(uint, count("PUT", "/data/k"), 2));
+	cr_expect(eq(uint, count("HEAD", "/data/k"), 1));
+}
+
+Test(aws_faults, a_lost_answer_may_have_been_a_no)
+{
+	server_answer_with(server, lose_first_put, "AAAAAA==");
+	cr_expect(eq(int, put_object(1000, ""), -EEXIST));
+}
+
+/* Two that make the same lock file with the same content: only one of them has it. */
+Test(aws_faults, the_same_bytes_of_another_are_another_s)
+{
+	script({.status = 412, .body = ERROR("PreconditionFailed")});
+	cr_expect(eq(int, put_object(1000, ""), -EEXIST));
+	cr_expect(eq(uint, count("HEAD", "/data/k"), 0));
+}
+
+/* ---- uploads in parts ---- */
+
+enum { BIG = 20 * MIB };
+
+/* A service of one upload; what goes wrong is told by the switches. */
+static struct {
+	atomic_uint n_completes, n_aborts, n_parts_lost;
+	unsigned errors_inside;     /* of the first completes */
+	bool completes_by_accident; /* the first answer is lost, the upload then unknown */
+	bool refuses_parts, sums_wrongly, loses_parts, is_away;
+	bool is_conflict;
+} service;
+
+static void answer_part(const struct server_request *request, struct server_answer *ret)
+{
+	char sum[64];
+
+	if (service.refuses_parts && strstr(request->target, "partNumber=2"))
+		*ret = (struct server_answer){.status = 403, .body = ERROR("AccessDenied")};
+	else if (service.loses_parts && atomic_fetch_add(&service.n_parts_lost, 1) < 6)
+		*ret = (struct server_answer){.deed = SERVER_RESETS};
+	else
+		*ret = (struct server_answer){
+			.headers = keep("ETag: \"part\"\r\nx-amz-checksum-crc32c: %s\r\n",
+					service.sums_wrongly
+						? "AAAAAA=="
+						: server_request_header(request, "x-amz-checksum-crc32c", sum,
+									sizeof(sum)))};
+}
+
+static void answer_complete(struct server_answer *ret)
+{
+	unsigned n = atomic_fetch_add(&service.n_completes, 1);
+
+	if (service.is_conflict)
+		*ret = (struct server_answer){.status = 412, .body = ERROR("PreconditionFailed")};
+	else if (n < service.errors_inside)
+		*ret = (struct server_answer){
+			.body = "  \n <?xml version=\"1.0\"?>\n" ERROR("InternalError")};
+	else if (service.completes_by_accident && n == 0)
+		*ret = (struct server_answer){.deed = SERVER_CLOSES};
+	else if (service.completes_by_accident)
+		*ret = (struct server_answer){.status = 404, .body = ERROR("NoSuchUpload")};
+	else
+		*ret = (struct server_answer){
+			.body = keep(
+				"<CompleteMultipartUploadResult><ETag>\"made-3\"</ETag><ChecksumCRC32C>%s"
+				"</ChecksumCRC32C></CompleteMultipartUploadResult>",
+				crc_of(BIG))};
+}
+
+static void serve_upload(void *arg, const struct server_request *request, struct server_answer *ret)
+{
+	if (is(request, "POST", "?uploads="))
+		*ret = (struct server_answer){.body = "<InitiateMultipartUploadResult><UploadId>id+1</"
+						      "UploadId></InitiateMultipartUploadResult>"};
+	else if (is(request, "PUT", "partNumber="))
+		answer_part(request, ret);
+	else if (is(request, "POST", "uploadId=id%2B1"))
+		answer_complete(ret);
+	else if (service.is_away)
+		*ret = (struct server_answer){.status = 500, .body = ERROR("InternalError")};
+	else if (is(request, "DELETE", "uploadId=id%2B1"))
+		*ret = (struct server_answer){.status = atomic_fetch_add(&service.n_aborts, 1) ? 404 : 204};
+	else if (is(request, "GET", "uploadId=id%2B1")) /* a part landed after the first abort */
+		*ret = (struct server_answer){.body = "<ListPartsResult/>"};
+	else if (is(request, "HEAD", "/data/k"))
+		*ret = (struct server_answer){
+			.headers = keep("ETag: \"made-3\"\r\nx-amz-checksum-crc32c: %s\r\n", crc_of(BIG)),
+			.n_body = BIG};
+	else
+		*ret = (struct server_answer){.body = "<ListBucketResult/>"};
+}
+
+static int notes(void)
+{
+	cleanup_close int dir = openat(scratch_fd, "state/uploads", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return dir < 0 ? -1 : scratch_count(dir);
+}
+
+static const struct server_request *find(const char *method, const char *part)
+{
+	for (size_t i = 0; i < server_n_requests(server); i++) {
+		if (is(server_request(server, i), method, part))
+			return server_request(server, i);
+	}
+	cr_assert(false, "no %s of %s", method, part);
+	return NULL;
+}
+
+Test(aws_faults, an_upload_in_parts)
+{
+	char text[200];
+
+	server_answer_with(server, serve_upload, NULL);
+	cr_assert(zero(int, put_object(BIG, "old")), "%s", fault.text);
+	cr_expect(eq(uint, count("PUT", "partNumber="), 3));
+	const struct server_request *last = find("PUT", "partNumber=3");
+	cr_expect(eq(sz, last->n_body, 4 * MIB));
+	cr_expect(eq(int, (unsigned char)last->body[0], server_byte(16 * MIB)));
+	const struct server_request *end = find("POST", "uploadId=");
+	cr_expect(eq(str, server_request_header(end, "If-Match", text, sizeof(text)), "\"old\""));
+	cr_expect(
+		eq(str, server_request_header(end, "x-amz-mp-object-size", text, sizeof(text)), "20971520"));
+	cr_expect(eq(str, server_request_header(end, "x-amz-checksum-crc32c", text, sizeof(text)),
+		     (char *)crc_of(BIG)));
+	cr_expect(ne(ptr, strstr(end->body, "<Part><PartNumber>1</PartNumber><ETag>&#34;part&#34;</ETag>"),
+		     NULL));
+	cr_expect(eq(uint, count("DELETE", ""), 0));
+	cr_expect(zero(int, notes()));
+}
+
+Test(aws_faults, an_error_inside_the_end_is_an_error_and_tried_again)
+{
+	server_answer_with(server, serve_upload, NULL);
+	service.errors_inside = 1;
+	cr_assert(zero(int, put_object(BIG, NULL)), "%s", fault.text);
+	cr_expect(eq(uint, service.n_completes, 2));
+	cr_expect(eq(uint, count("PUT", "partNumber="), 3));
+}
+
+Test(aws_faults, an_end_whose_answer_was_lost_is_looked_for)
+{
+	server_answer_with(server, serve_upload, NULL);
+	service.completes_by_accident = true;
+	cr_assert(zero(int, put_object(BIG, NULL)), "%s", fault.text);
+	cr_expect(eq(uint, count("HEAD", "/data/k"), 1));
+	cr_expect(eq(uint, count("DELETE", ""), 0));
+}
+
+Test(aws_faults, parts_that_the_network_loses_are_sent_again_alone)
+{
+	server_answer_with(server, serve_upload, NULL);
+	service.loses_parts = true;
+	cr_assert(zero(int, put_object(BIG, NULL)), "%s", fault.text);
+	cr_expect(eq(uint, count("POST", "?uploads="), 1));
+	cr_expect(eq(uint, count("PUT", "partNumber="), 9));
+}
+
+Test(aws_faults, a_refused_part_ends_the_upload)
+{
+	server_answer_with(server, serve_upload, NULL);
+	service.refuses_parts = true;
+	cr_expect(eq(int, put_object(BIG, NULL), -EPERM));
+	cr_expect(eq(uint, count("POST", "uploadId="), 0));
+	cr_expect(eq(uint, count("DELETE", "uploadId="), 2), "a part that landed late is removed as well");
+	cr_expect(zero(int, notes()));
+}
+
+Test(aws_faults, a_part_with_another_sum_ends_the_upload)
+{
+	server_answer_with(server, serve_upload, NULL);
+	service.sums_wrongly = true;
+	cr_expect(eq(int, put_object(BIG, NULL), -EIO));
+	cr_expect(eq(uint, count("POST", "uploadId="), 0));
+	cr_expect(ge(uint, count("DELETE", "uploadId="), 1));
+}
+
+Test(aws_faults, a_conflict_at_the_end_ends_the_upload)
+{
+	server_answer_with(server, serve_upload, NULL);
+	service.is_conflict = true;
+	cr_expect(eq(int, put_object(BIG, ""), -EEXIST));
+	cr_expect(ge(uint, count("DELETE", "uploadId="), 1));
+	cr_expect(zero(int, notes()));
+}
+
+/* The abort cannot be delivered: it is noted, and the next process does it. */
+Test(aws_faults, what_could_not_be_ended_is_ended_later)
+{
+	unsigned n_rows = 0;
+	struct object_page page;
+
+	server_answer_with(server, serve_upload, NULL);
+	service.refuses_parts = service.is_away = true;
+	cr_expect(eq(int, put_object(BIG, NULL), -EPERM));
+	cr_expect(eq(int, notes(), 1));
+	service.is_away = false;
+	backend_close(be);
+	open_backend();
+	cr_assert(zero(int, backend_objects(be, "data", "", "", 10, count_row, &n_rows, &page, &fault)), "%s",
+		  fault.text);
+	cr_expect(ge(uint, service.n_aborts, 1));
+	cr_expect(zero(int, notes()));
+}
+
+Test(aws_faults, the_upload_of_a_living_process_is_left_alone)
+{
+	static const char note[] = "{\"bucket\":\"data\",\"id\":\"id+1\",\"key\":\"k\"}";
+	unsigned n_rows = 0;
+	struct object_page page;
+
+	server_answer_with(server, serve_upload, NULL);
+	cr_assert(zero(int, file_make_dirs(scratch_fd, "state/uploads", 0700)));
+	cleanup_close int dir = openat(scratch_fd, "state/uploads", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cr_assert(zero(int, file_write_atomic(dir, "up.dead", note, strlen(note), 0600)));
+	cr_assert(zero(int, file_write_atomic(dir, "up.alive", note, strlen(note), 0600)));
+	cleanup_close int fd = openat(dir, "up.alive", O_RDONLY | O_CLOEXEC);
+	cr_assert(zero(int, flock(fd, LOCK_EX)));
+	cr_assert(zero(int, backend_objects(be, "data", "", "", 10, count_row, &n_rows, &page, &fault)));
+	cr_expect(eq(int, notes(), 1));
+	cr_expect(zero(int, faccessat(dir, "up.alive", F_OK, 0)));
+}
+
+/* ---- copies ---- */
+
+Test(aws_faults, a_copy_may_begin_well_and_fail)
+{
+	struct object_detail detail = {0};
+
+	script({.headers = "ETag: \"e\"\r\n", .n_body = 3},
+	       {.body = " <?xml version=\"1.0\"?> " ERROR("InternalError")});
+	cr_expect(eq(int, backend_object_copy(be, "data", "k", NULL, "data", "to", NULL, &detail, &fault),
+		     -EIO));
+	cr_expect(ne(ptr, strstr(fault.text, "InternalError"), NULL), "%s", fault.text);
+	cr_expect(eq(str, (char *)header(1, "x-amz-copy-source"), "/data/k"));
+	cr_expect(eq(str, (char *)header(1, "x-amz-copy-source-if-match"), "\"e\""));
+}
+
+static void serve_copy(void *arg, const struct server_request *request, struct server_answer *ret)
+{
+	char range[64];
+
+	if (is(request, "HEAD", "/data/k"))
+		*ret = (struct server_answer){
+			.headers = "ETag: \"e\"\r\nContent-Encoding: gzip\r\nx-amz-meta-a: "
+				   "b\r\nContent-Length: 6000000000\r\n",
+			.n_announced = INT64_C(6000000000)};
+	else if (is(request, "PUT", "partNumber="))
+		*ret = (struct server_answer){
+			.body = keep("<CopyPartResult><ETag>\"%s\"</ETag></CopyPartResult>",
+				     server_request_header(request, "x-amz-copy-source-range", range,
+							   sizeof(range)))};
+	else if (is(request, "POST", "uploadId="))
+		*ret = (struct server_answer){.body = "<CompleteMultipartUploadResult><ETag>\"made-12\"</"
+						      "ETag></CompleteMultipartUploadResult>"};
+	else
+		serve_upload(arg, request, ret);
+}
+
+Test(aws_faults, a_big_copy_goes_in_parts_with_all_that_belongs_to_it)
+{
+	struct object_detail detail = {0};
+	char text[100];
+
+	server_answer_with(server, serve_copy, NULL);
+	cr_assert(zero(int, backend_object_copy(be, "data", "k", NULL, "data", "to", NULL, &detail, &fault)),
+		  "%s", fault.text);
+	cr_expect(eq(i64, detail.size_bytes, INT64_C(6000000000)));
+	object_detail_release(&detail);
+	cr_expect(eq(uint, count("PUT", "partNumber="), 12));
+	const struct server_request *begin = find("POST", "?uploads=");
+	cr_expect(eq(str, server_request_header(begin, "Content-Encoding", text, sizeof(text)), "gzip"));
+	cr_expect(eq(str, server_request_header(begin, "x-amz-meta-a", text, sizeof(text)), "b"));
+	const struct server_request *end = find("POST", "uploadId=");
+	cr_expect(ne(ptr, strstr(end->body, "bytes=5905580032-5999999999"), NULL), "%s", end->body);
+}
