@@ -138,14 +138,14 @@ int google_authorize(void *arg, const struct http_request *request, int64_t now_
 			  request->cancel, &keys, &bearer->generation, reterr);
 	if (r == 0)
 		r = str_printf(&value, "Bearer %s", keys.token.text);
-	if (r == 0)
-		r = http_headers_add(ret, "Authorization", value.data);
+	if (r < 0)
+		return r;
+	r = http_headers_add(ret, "Authorization", value.data);
 	if (r == 0 && keys.project)
 		r = http_headers_add(ret, "x-goog-user-project", keys.project);
-	return r == -EINVAL || r == -EFBIG
-		       ? fault_set(reterr, -r, "%s: the token or project cannot be a header",
-				   keys.from ?: "?")
-		       : r;
+	if (r == -EINVAL)
+		return fault_set(reterr, EINVAL, "%s: its token or project cannot be a header", keys.from);
+	return r;
 }
 
 /* ---- life ---- */
