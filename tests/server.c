@@ -134,8 +134,6 @@ char *server_request_header(const struct server_request *request, const char *na
 
 static void request_free(struct server_request *request)
 {
-	if (!request)
-		return;
 	free(request->method);
 	free(request->target);
 	free(request->head);
@@ -231,7 +229,8 @@ static bool send_text(int fd, const char *text)
 
 static bool send_head(const struct connection *connection, const struct server_answer *answer, int64_t n_body)
 {
-	char *head = NULL, framing[64] = "";
+	cleanup_free char *head = NULL;
+	char framing[64] = "";
 	const int status = answer->status ? answer->status : 200;
 
 	if (answer->is_chunked || answer->is_endless)
@@ -243,9 +242,7 @@ static bool send_head(const struct connection *connection, const struct server_a
 			 status, framing, answer->is_last ? "Connection: close\r\n" : "",
 			 answer->headers ? answer->headers : "");
 	assert(n > 0);
-	bool is_sent = send_all(connection->fd, head, (size_t)n);
-	free(head);
-	return is_sent;
+	return send_all(connection->fd, head, (size_t)n);
 }
 
 /* n bytes from offset `at` of the body, as one chunk if it has those. */
@@ -264,21 +261,17 @@ static bool send_piece(const struct connection *connection, const struct server_
 	       (!is_chunked || send_text(connection->fd, "\r\n"));
 }
 
-static int64_t least(int64_t a, int64_t b)
-{
-	return a < b ? a : b;
-}
-
 /* False: the connection is of no use any more. */
 static bool send_body(const struct connection *connection, const struct server_answer *answer, int64_t n_body)
 {
+	const int64_t most = answer->piece > 0 && answer->piece < PIECE ? answer->piece : PIECE;
 	int64_t end = answer->is_endless ? INT64_MAX : answer->cut_at > 0 ? answer->cut_at : n_body;
 
 	for (int64_t at = 0, n; at < end; at += n) {
-		n = least(end - at, answer->piece > 0 && answer->piece < PIECE ? answer->piece : PIECE);
-		if (at < answer->hold_at)
-			n = least(n, answer->hold_at - at);
-		else if (answer->hold_at > 0 && at == answer->hold_at && !server_hold(connection->server))
+		n = end - at < most ? end - at : most;
+		if (at < answer->hold_at && n > answer->hold_at - at)
+			n = answer->hold_at - at;
+		if (answer->hold_at > 0 && at == answer->hold_at && !server_hold(connection->server))
 			return false;
 		if (at > 0 && answer->pause_ms > 0 && !server_pause(connection->server, answer->pause_ms))
 			return false;
@@ -325,21 +318,15 @@ static bool send_answer(const struct connection *connection, const struct server
 	return !answer->is_last && !answer->has_no_length;
 }
 
-/* What is sent when closing is RST. */
-static void connection_arm_reset(const struct connection *connection)
-{
-	const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
-
-	(void)setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-}
-
 static bool connection_do(struct connection *connection, const struct server_request *request,
 			  const struct server_answer *answer)
 {
+	const struct linger reset = {.l_onoff = 1, .l_linger = 0}; /* closing sends RST */
+
 	if (answer->is_held && !server_hold(connection->server))
 		return false;
 	if (answer->is_reset || answer->deed == SERVER_RESETS)
-		connection_arm_reset(connection);
+		(void)setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 	switch (answer->deed) {
 	case SERVER_ANSWERS:
 		return send_answer(connection, request, answer);
@@ -481,8 +468,7 @@ int server_new(struct server **ret)
 	struct server *server = calloc(1, sizeof(*server));
 	pthread_condattr_t monotonic;
 
-	if (!server)
-		return -ENOMEM;
+	assert(server);
 	(void)pthread_mutex_init(&server->lock, NULL);
 	(void)pthread_condattr_init(&monotonic);
 	(void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -491,12 +477,8 @@ int server_new(struct server **ret)
 	int r = server_listen(server);
 	if (r == 0)
 		r = -pthread_create(&server->thread, NULL, server_run, server);
-	if (r < 0) {
-		if (server->fd >= 0)
-			close(server->fd);
-		free(server);
+	if (r < 0) /* of no use any more, and the test neither */
 		return r;
-	}
 	*ret = server;
 	return 0;
 }
