@@ -75,7 +75,10 @@ int aws_credentials_region(struct aws_credentials *credentials, char **ret, stru
 int aws_credentials_endpoint(struct aws_credentials *credentials, const char *service, const char *region,
 			     char **ret, bool *ret_is_custom, struct fault *reterr);
 
-/* Gets credentials if there are none yet. Says which, from where, until when, the region; or how to mend it. */
+/*
+ * Gets credentials if there are none yet. Says which, from where, until when, whose they are by STS, the region; or how
+ * to mend it.
+ */
 void aws_credentials_describe(struct aws_credentials *credentials, int64_t now_ns, auth_sink sink, void *arg);
 
 /* ---- Google ---- */

@@ -281,6 +281,25 @@ int aws_credentials_endpoint(struct aws_credentials *credentials, const char *se
 
 /* ---- for `trainfs check` ---- */
 
+/* Only a refusal is a finding: many services of S3's kind have no STS, and some networks no way to it. */
+static void describe_identity(struct aws_credentials *credentials, const struct auth_keys *keys,
+			      int64_t now_ns, auth_sink sink, void *arg)
+{
+	cleanup_files struct profile_files files = {0};
+	cleanup_free char *arn = NULL;
+	struct aws_context context;
+	struct fault fault = {0};
+	if (profile_files_read(&credentials->env, &files, NULL) < 0)
+		return;
+	fill_context(credentials, &files, now_ns, NULL, &context);
+	int r = aws_sts_identity(&context, keys, &arn, &fault);
+	if (r == 0)
+		describe_line(sink, arg, true, "identity: %s", arn);
+	else if (r == -EACCES)
+		describe_line(sink, arg, false, "credentials: refused by STS, correct or renew them (%s): %s",
+			      keys->from, fault.text);
+}
+
 static void describe_keys(struct aws_credentials *credentials, int64_t now_ns, auth_sink sink, void *arg)
 {
 	cleanup_auth_keys struct auth_keys keys = {0};
@@ -288,11 +307,13 @@ static void describe_keys(struct aws_credentials *credentials, int64_t now_ns, a
 	uint64_t generation;
 	char id[DESCRIBE_ID_MAX], until[DESCRIBE_UNTIL_MAX];
 	int r = renewal_get(credentials->renewal, now_ns, 0, NULL, &keys, &generation, &fault);
-	if (r < 0)
+	if (r < 0) {
 		describe_failure(r, &fault, sink, arg);
-	else
-		describe_line(sink, arg, true, "credentials: %s, key %s, %s", keys.from,
-			      describe_id(keys.id, id), describe_until(keys.expires_ns, now_ns, until));
+		return;
+	}
+	describe_line(sink, arg, true, "credentials: %s, key %s, %s", keys.from, describe_id(keys.id, id),
+		      describe_until(keys.expires_ns, now_ns, until));
+	describe_identity(credentials, &keys, now_ns, sink, arg);
 }
 
 void aws_credentials_describe(struct aws_credentials *credentials, int64_t now_ns, auth_sink sink, void *arg)

@@ -81,6 +81,9 @@ int aws_fetch(const struct aws_context *context, const struct aws_source *source
 	      struct fault *reterr);
 int aws_sts_fetch(const struct aws_context *context, const struct aws_source *source, struct auth_keys *ret,
 		  struct fault *reterr);
+/* Who these keys are: their ARN, new. Everybody may ask that. -EACCES: STS does not know or not accept them. */
+int aws_sts_identity(const struct aws_context *context, const struct auth_keys *keys, char **ret,
+		     struct fault *reterr);
 int aws_sso_fetch(const struct aws_context *context, const struct aws_source *source, struct auth_keys *ret,
 		  struct fault *reterr);
 int aws_process_fetch(const struct aws_context *context, const struct aws_source *source,

@@ -93,6 +93,7 @@ static void sts_judge(int status, const struct http_headers *headers, const char
 					      "InvalidClientTokenId",
 					      "InvalidIdentityToken",
 					      "MissingAuthenticationToken",
+					      "SignatureDoesNotMatch",
 					      "UnrecognizedClientException",
 					      NULL};
 	static const char *const skewed[] = {"RequestExpired", "RequestTimeTooSkewed", NULL};
@@ -143,41 +144,41 @@ static int sts_authorize(void *arg, const struct http_request *request, int64_t 
 	return sigv4_sign(NULL, &sign, now_ns, ret);
 }
 
-/* `signing` NULL: unsigned. */
-static int sts_ask(const struct aws_context *context, const struct str *form, struct sts_signing *signing,
-		   struct auth_keys *ret, struct fault *reterr)
+/* `signing` NULL: unsigned. Release `ret` by auth_answer_release. */
+static int sts_post(const struct aws_context *context, const struct str *form, struct sts_signing *signing,
+		    struct http_reply *ret, struct fault *reterr)
 {
-	cleanup_answer struct http_reply reply = {0};
-	cleanup_free char *url = NULL;
+	cleanup_free char *base = NULL, *url = NULL;
 	bool is_custom;
 	const char *region =
-		context->region ?: aws_region(context->env, context->files, context->profile, NULL);
+		context->region ?: aws_region(context->env, context->files, context->profile, NULL) ?: "us-east-1";
 	int r = aws_endpoint(context->endpoints, context->env, context->files, context->profile, "sts",
-			     region ?: "us-east-1", &url, &is_custom, reterr);
+			     region, &base, &is_custom, reterr);
 	if (r == 0)
-		r = form->err;
-	if (r < 0)
-		return r;
-	cleanup_free char *root = NULL;
-	r = str_format(&root, "%s/", url);
+		r = form->err ?: str_format(&url, "%s/", base);
 	if (r < 0)
 		return r;
 	if (signing)
-		signing->region = region ?: "us-east-1";
+		signing->region = region;
 	const struct auth_ask ask = {.client = context->client,
 				     .method = "POST",
-				     .url = root,
+				     .url = url,
 				     .body = form,
 				     .authorize = signing ? sts_authorize : NULL,
 				     .authorize_arg = signing,
 				     .judge = sts_judge,
 				     .cancel = context->cancel};
-	r = auth_ask(&ask, &reply, reterr);
+	return auth_ask(&ask, ret, reterr);
+}
+
+static int sts_ask(const struct aws_context *context, const struct str *form, struct sts_signing *signing,
+		   struct auth_keys *ret, struct fault *reterr)
+{
+	cleanup_answer struct http_reply reply = {0};
+	int r = sts_post(context, form, signing, &reply, reterr);
 	if (r == 0)
 		r = read_keys(&reply.body, ret);
-	if (r == -EBADMSG)
-		return fault_set(reterr, EBADMSG, "STS answered without credentials");
-	return r;
+	return r == -EBADMSG ? fault_set(reterr, EBADMSG, "STS answered without credentials") : r;
 }
 
 static void add_common(const struct aws_context *context, const struct aws_source *source, const char *action,
@@ -240,4 +241,21 @@ int aws_sts_fetch(const struct aws_context *context, const struct aws_source *so
 {
 	return source->kind == AWS_ROLE ? fetch_role(context, source, ret, reterr)
 					: fetch_web(context, source, ret, reterr);
+}
+
+int aws_sts_identity(const struct aws_context *context, const struct auth_keys *keys, char **ret,
+		     struct fault *reterr)
+{
+	cleanup_answer struct http_reply reply = {0};
+	cleanup_str struct str form = {0};
+	struct sts_signing signing = {.keys = keys};
+	auth_form_add(&form, "Action", "GetCallerIdentity");
+	auth_form_add(&form, "Version", "2011-06-15");
+	int r = sts_post(context, &form, &signing, &reply, reterr);
+	if (r < 0)
+		return r;
+	__attribute__((cleanup(cleanup_document))) xmlDoc *document = parse(reply.body.data, reply.body.len);
+	const char *arn = document ? find_text(document, "Arn") : NULL;
+	return arn ? str_format(ret, "%s", arn)
+		   : fault_set(reterr, EBADMSG, "STS answered without an identity");
 }

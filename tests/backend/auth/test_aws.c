@@ -496,19 +496,47 @@ static void collect(void *arg, bool is_ok, const char *line)
 	str_printf(arg, "%s %s\n", is_ok ? "ok" : "wrong", line);
 }
 
+static void describe(struct str *ret)
+{
+	str_clear(ret);
+	aws_credentials_describe(test.credentials, test.now_ns, collect, ret);
+	cr_assert(strstr(ret->data, "hidden") == NULL, "%s", ret->data);
+}
+
 Test(aws, a_description_shows_what_is_used_and_no_secret)
 {
 	cleanup_str struct str text = {0};
-	OPEN_AS(NULL, "AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY=hidden",
+	cleanup_free char *sts = at_peer("AWS_ENDPOINT_URL_STS", "");
+	OPEN_AS(NULL, sts, "AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY=hidden",
 		"AWS_CREDENTIAL_EXPIRATION=2026-11-21T13:00:00Z");
-	aws_credentials_describe(test.credentials, test.now_ns, collect, &text);
+	PEER_SET({"POST", "/ ", 200, NULL,
+		  "<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:iam::1:user/me</Arn>"
+		  "</GetCallerIdentityResult></GetCallerIdentityResponse>"});
+	describe(&text);
 	cr_assert(eq(str, text.data,
 		     "ok credentials: AWS_ACCESS_KEY_ID in the environment, key AKIA...MPLE, good until "
-		     "2026-11-21T13:00:00.000Z (60 min)\nok region: eu-west-1, by AWS_REGION\n"));
-	str_clear(&text);
+		     "2026-11-21T13:00:00.000Z (60 min)\nok identity: arn:aws:iam::1:user/me\n"
+		     "ok region: eu-west-1, by AWS_REGION\n"));
+	cr_assert(peer_has(0, "\r\n\r\nAction=GetCallerIdentity&Version=2011-06-15"));
+}
+
+Test(aws, a_description_says_what_is_wrong_and_how_to_mend_it)
+{
+	cleanup_str struct str text = {0};
+	cleanup_free char *sts = at_peer("AWS_ENDPOINT_URL_STS", "");
+	OPEN_AS(NULL, sts, "AWS_ACCESS_KEY_ID=A", "AWS_SECRET_ACCESS_KEY=hidden");
+	PEER_SET({"POST", "/ ", 501, NULL, "no STS here"});
+	describe(&text);
+	cr_assert(strstr(text.data, "wrong") == NULL, "%s", text.data);
+	PEER_SET({"POST", "/ ", 403, NULL,
+		  "<ErrorResponse><Error><Code>SignatureDoesNotMatch</Code><Message>who?</Message></Error></"
+		  "ErrorResponse>"});
+	describe(&text);
+	cr_assert(strstr(text.data, "wrong credentials: refused by STS") != NULL, "%s", text.data);
+	cr_assert(strstr(text.data, "who?") != NULL, "%s", text.data);
 	put("config", "[profile x]\nsso_account_id=1\nsso_role_name=r\nsso_start_url=u\nsso_region=r-1\n");
-	OPEN_AS("x");
-	aws_credentials_describe(test.credentials, test.now_ns, collect, &text);
+	OPEN_AS("x", sts);
+	describe(&text);
 	cr_assert(str_has_prefix(text.data, "wrong single sign-on of profile x in "), "%s", text.data);
 	cr_assert(strstr(text.data, "`aws sso login --profile x`") != NULL, "%s", text.data);
 }
