@@ -176,19 +176,30 @@ static bool client_take_skew(struct http_client *client, const struct http_reply
 	return true;
 }
 
-static void call_set_pace(struct http_call *call, bool is_throttled)
+static void call_slow_host_down(struct http_call *call)
 {
 	struct http *http = call->client->http;
 
-	if (is_throttled) {
-		LOCK_SCOPE(&call->client->lock);
-		call->client->counts.n_throttled++;
-	}
 	LOCK_SCOPE(&http->lock);
-	if (is_throttled)
-		http_host_slow_down_locked(call->host, &http->limits, clock_mono_ms());
-	else
-		http_host_speed_up_locked(call->host);
+	http_host_slow_down_locked(call->host, &http->limits, clock_mono_ms());
+}
+
+static void call_speed_host_up(struct http_call *call)
+{
+	LOCK_SCOPE(&call->client->http->lock);
+	http_host_speed_up_locked(call->host);
+}
+
+/* Counted after it has effect. */
+static void call_set_pace(struct http_call *call, bool is_throttled)
+{
+	if (!is_throttled) {
+		call_speed_host_up(call);
+		return;
+	}
+	call_slow_host_down(call);
+	LOCK_SCOPE(&call->client->lock);
+	call->client->counts.n_throttled++;
 }
 
 /* How long to wait: "full jitter", upon what the service asks for if the call has that time. */

@@ -7,6 +7,7 @@
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -169,6 +170,16 @@ Test(request, keeps_its_distance_from_a_host_that_asked_for_it)
 	http_client_free(other);
 }
 
+static void wait_until_throttled(void)
+{
+	struct http_counts counts;
+
+	do {
+		(void)sched_yield();
+		http_client_counts(world.client, &counts);
+	} while (counts.n_throttled == 0); /* the suite's time limit bounds it */
+}
+
 Test(request, a_cancel_ends_a_wait)
 {
 	struct http_cancel cancel = {0};
@@ -181,7 +192,7 @@ Test(request, a_cancel_ends_a_wait)
 							       .cancel = &cancel,
 							       .is_repeatable = true,
 							       .total_ms = 7200000});
-		cr_expect(server_wait(world.server, 1));
+		wait_until_throttled();
 	}
 	http_cancel(world.http, &cancel);
 	for (int i = 0; i < 2; i++) {
