@@ -67,3 +67,7 @@ extern const struct node_kind kind_version_file;
 
 /* obj: struct disk_file (disk.h), owned by the node */
 extern const struct node_kind kind_disk;
+
+/* obj: struct object_dir, struct object_file (objects.h), each referenced by the node */
+extern const struct node_kind kind_object_dir;
+extern const struct node_kind kind_object_file;

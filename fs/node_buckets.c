@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* buckets/: each bucket that the backend keeps as a directory of this machine is served as it is. */
+/* buckets/: a bucket that the backend keeps as a directory of this machine is served as it is; of others, objects.h. */
 #include "backend.h"
 #include "cleanup.h"
 #include "disk.h"
 #include "kinds.h"
+#include "objects.h"
 #include "remote.h"
 #include "serve_private.h"
 
@@ -28,6 +29,8 @@ static int bucket_child(struct call *c, struct node *dir, const char *name, stru
 {
 	struct backend *be;
 	struct disk_root properties = {.is_shared = true}; /* jobs write there, and other mounts */
+	if (dir->remote->objects)
+		return objects_bucket_find(c, dir->remote->objects, name, ret);
 	int fd, r = ask(c, dir->remote, &be);
 	if (r == 0)
 		r = backend_bucket_dir(be, name, &fd, &c->fault);
@@ -44,18 +47,25 @@ static int buckets_lookup(struct call *c, struct node *dir, const char *name, st
 struct bucket_list {
 	struct listing *listing;
 	struct child child;
+	struct objects *objects; /* NULL: directories */
 };
 
 static int list_bucket(void *arg, const char *name)
 {
 	const struct bucket_list *list = arg;
+	if (list->objects && str_is_plain_name(name))
+		objects_bucket_seen(list->objects, name, true);
 	return listing_add(list->listing, name, &list->child);
 }
 
 static int buckets_list(struct call *c, struct node *dir, struct listing *ret)
 {
 	struct backend *be;
-	struct bucket_list list = {ret, {.kind = &kind_disk, .remote = dir->remote, .type = S_IFDIR}};
+	struct objects *objects = dir->remote->objects;
+	struct bucket_list list = {
+		ret,
+		{.kind = objects ? &kind_object_dir : &kind_disk, .remote = dir->remote, .type = S_IFDIR},
+		objects};
 	int r = ask(c, dir->remote, &be);
 	return r < 0 ? r : backend_bucket_list(be, list_bucket, &list, &c->fault);
 }
@@ -66,6 +76,8 @@ static int buckets_mkdir(struct call *c, struct node *dir, const char *name, mod
 	int r = ask(c, dir->remote, &be);
 	if (r == 0)
 		r = backend_bucket_create(be, name, &c->fault);
+	if (r == 0 && dir->remote->objects)
+		objects_bucket_seen(dir->remote->objects, name, true);
 	return r < 0 ? r : bucket_child(c, dir, name, ret);
 }
 
@@ -73,7 +85,11 @@ static int buckets_rmdir(struct call *c, struct node *dir, const char *name)
 {
 	struct backend *be;
 	int r = ask(c, dir->remote, &be);
-	return r < 0 ? r : backend_bucket_remove(be, name, &c->fault);
+	if (r == 0)
+		r = backend_bucket_remove(be, name, &c->fault);
+	if (r == 0 && dir->remote->objects)
+		objects_bucket_seen(dir->remote->objects, name, false);
+	return r;
 }
 
 const struct node_kind kind_buckets = {

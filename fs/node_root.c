@@ -214,7 +214,7 @@ static int run_command(struct call *c, const char *command)
 		size_t len = strlen(remote->conf->name);
 		if (!*path || c->serve->is_single ||
 		    (strncmp(path, remote->conf->name, len) == 0 && (path[len] == '/' || !path[len])))
-			remote_poke(remote);
+			remote_refresh(remote);
 	}
 	return 0;
 }

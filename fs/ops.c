@@ -9,6 +9,7 @@
 #include "inode.h"
 #include "kinds.h"
 #include "node_files.h"
+#include "node_object.h"
 #include "ops_private.h"
 #include "reply.h"
 #include "serve_private.h"
@@ -377,29 +378,39 @@ static void op_statfs(fuse_req_t req, fuse_ino_t id)
 		request_start(rq);
 }
 
-static struct handle *disk_handle(const struct fuse_file_info *fi)
+static bool is_copied(const struct handle *from, const struct handle *to)
 {
-	struct handle *h = (struct handle *)(uintptr_t)fi->fh;
-	return h && h->node->kind == &kind_disk && h->fd >= 0 ? h : NULL;
+	if (from->node->kind == &kind_object_file)
+		return to->node->kind == &kind_object_file && from->node->remote == to->node->remote;
+	return from->node->kind == &kind_disk && to->node->kind == &kind_disk && from->fd >= 0 && to->fd >= 0;
 }
 
-/* Within local directories, where the disk may share blocks; elsewhere the kernel copies by itself. */
-static int run_copy_range(struct request *rq)
+static ssize_t copy_on_disk(struct request *rq, struct handle *to)
 {
-	struct handle *to = (struct handle *)(uintptr_t)rq->fi.fh;
 	int r = kind_disk.setattr(&rq->call, to->node, to, &rq->st, 0, &rq->attr); /* may it be changed? */
 	if (r < 0)
 		return r;
 	off_t from_at = rq->offset, to_at = rq->st.st_size;
-	rq->done = copy_file_range(rq->handle->fd, &from_at, to->fd, &to_at, rq->size, 0);
-	return rq->done < 0 ? -errno : 0;
+	ssize_t n = copy_file_range(rq->handle->fd, &from_at, to->fd, &to_at, rq->size, 0);
+	return n < 0 ? -errno : n;
+}
+
+/* Within local directories, where the disk may share blocks, and at a service; elsewhere the kernel copies by itself. */
+static int run_copy_range(struct request *rq)
+{
+	struct handle *to = (struct handle *)(uintptr_t)rq->fi.fh;
+	if (to->node->kind == &kind_object_file)
+		rq->done = object_copy_range(&rq->call, rq->handle, rq->offset, to, rq->st.st_size, rq->size);
+	else
+		rq->done = copy_on_disk(rq, to);
+	return rq->done < 0 ? (int)rq->done : 0;
 }
 
 static void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t in_at, struct fuse_file_info *in_fi,
 			       fuse_ino_t out, off_t out_at, struct fuse_file_info *out_fi, size_t len,
 			       int flags)
 {
-	if (!disk_handle(in_fi) || !disk_handle(out_fi)) {
+	if (!is_copied((struct handle *)(uintptr_t)in_fi->fh, (struct handle *)(uintptr_t)out_fi->fh)) {
 		reply_error(req, -EXDEV);
 		return;
 	}

@@ -14,6 +14,7 @@
 #include "journal.h"
 #include "log.h"
 #include "models.h"
+#include "objects.h"
 #include "pool.h"
 #include "serve_private.h"
 #include "submitted.h"
@@ -230,6 +231,13 @@ void remote_poke(struct remote *remote)
 		backend_job_wake(remote->be);
 }
 
+void remote_refresh(struct remote *remote)
+{
+	if (remote->objects)
+		objects_refresh(remote->objects);
+	remote_poke(remote);
+}
+
 int remote_backend(struct remote *remote, struct backend **ret, struct fault *reterr)
 {
 	LOCK_SCOPE(&remote->lock);
@@ -297,6 +305,12 @@ int remote_new(struct serve *serve, const struct remote_conf *conf, struct remot
 	if (open_backend(remote) < 0) {
 		log_warning("%s: %s", conf->name, remote->fault.text);
 		jobs_set_ready(remote->jobs, false);
+	} else if (backend_has_buckets(remote->be) && !backend_bucket_is_dir(remote->be)) {
+		r = objects_new(remote, &remote->objects);
+	}
+	if (r < 0) {
+		remote_free(remote);
+		return r;
 	}
 	*ret = remote;
 	return 0;
@@ -309,6 +323,8 @@ int remote_start(struct remote *remote)
 	int r = drafts_start(remote->drafts);
 	if (r == 0)
 		r = models_start(remote->models);
+	if (r == 0 && remote->objects)
+		r = objects_start(remote->objects);
 	if (r < 0)
 		return r;
 	sigset_t all, old;
@@ -331,6 +347,8 @@ void remote_stop(struct remote *remote)
 	remote->has_watcher = false;
 	if (remote->be && backend_has_models(remote->be))
 		models_flush(remote->models);
+	if (remote->objects)
+		objects_stop(remote->objects);
 	pool_stop(remote->pool);
 }
 
@@ -338,6 +356,7 @@ void remote_free(struct remote *remote)
 {
 	if (!remote)
 		return;
+	objects_free(remote->objects);
 	backend_close(remote->be);
 	pool_free(remote->pool);
 	models_free(remote->models);

@@ -13,6 +13,7 @@ struct drafts;
 struct jobs;
 struct journal;
 struct models;
+struct objects;
 struct pool;
 struct submitted;
 
@@ -27,7 +28,8 @@ struct remote {
 	struct drafts *drafts;
 	struct models *models;
 	struct submitted *submitted;
-	int mount_lock; /* held for the life of the mount: mounts/<mount id> in state_dir */
+	struct objects *objects; /* NULL: buckets are directories, or there are none */
+	int mount_lock;          /* held for the life of the mount: mounts/<mount id> in state_dir */
 
 	pthread_mutex_t lock;
 	/* protected by lock */
@@ -63,6 +65,8 @@ void remote_free(struct remote *remote); /* takes NULL */
 
 /* Ask the service now, not when it is due. */
 void remote_poke(struct remote *remote);
+/* The same, and nothing that is known of buckets holds any more. */
+void remote_refresh(struct remote *remote);
 
 /* Is the mount of this id still alive? (Another process of the same state.) */
 bool remote_mount_is_alive(const struct remote *remote, const char *mount_id);

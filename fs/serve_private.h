@@ -45,6 +45,7 @@ struct serve {
 	/* atomic */
 	atomic_bool is_stopping;
 	atomic_size_t n_handles;
+	atomic_llong read_ahead_bytes; /* of readers of objects: reader.c */
 };
 
 /* Appends to .trainfs/errors and the log. `child` may be NULL: then `n` itself is what it concerns. */

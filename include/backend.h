@@ -42,8 +42,8 @@ struct helper;
 struct backend_conf {
 	const char *name; /* of the remote: "local", "gcp" */
 	const char *
-		state_dir; /* absolute, exists, 0700, on a local file system, this remote's alone; fs/ keeps fs.db and
-	                          drafts/ in it, every other name in it is the backend's */
+		state_dir; /* absolute, exists, 0700, on a local file system, this remote's alone; fs/ keeps fs.db,
+	                          drafts/, mounts/ and pending/ in it, every other name in it is the backend's */
 	const json_t *
 		options; /* object: the remote's entry in config.yaml, fields that fs/ knows taken out; an unknown
 	                          field is -EINVAL with its name */

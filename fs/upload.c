@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Uploads. One attempt sends the whole spool over the version that it was made from. What fails is tried again at growing
+ * intervals, and by the next mount; what has become a conflict is not. An attempt whose answer got lost may have
+ * succeeded: then the service has another version than expected, and the bytes tell whether it is ours.
+ */
+#include "upload.h"
+
+#include "cleanup.h"
+#include "clock.h"
+#include "file.h"
+#include "log.h"
+#include "pool.h"
+#include "remote.h"
+#include "serve_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { RETRY_MS = 2000, RETRY_MAX_MS = 300000, RECORD_MAX = 16384, COMPARE_MAX = 256 << 10 };
+
+struct attempt {
+	char *bucket, *key, *if_version;
+	int64_t n;
+	struct object_detail detail;
+	struct fault fault;
+};
+
+static void attempt_release(struct attempt *attempt)
+{
+	free(attempt->bucket);
+	free(attempt->key);
+	free(attempt->if_version);
+	object_detail_release(&attempt->detail);
+}
+
+/* ---- is it there already? ---- */
+
+struct compare {
+	int fd;
+	int64_t at;
+};
+
+static int compare_sink(void *arg, const void *bytes, size_t n)
+{
+	struct compare *compare = arg;
+	const char *p = bytes;
+	cleanup_free char *own = malloc(COMPARE_MAX);
+	while (own && n > 0) {
+		size_t len = n < COMPARE_MAX ? n : COMPARE_MAX;
+		if (pread(compare->fd, own, len, compare->at) != (ssize_t)len || memcmp(own, p, len) != 0)
+			return -ESTALE;
+		compare->at += len;
+		p += len;
+		n -= len;
+	}
+	return own ? 0 : -ENOMEM;
+}
+
+/* 0: the object is what we have sent. */
+static int compare_with_service(struct backend *be, const struct spool *spool, struct attempt *attempt)
+{
+	struct compare compare = {.fd = spool->fd};
+	struct fault fault = {0};
+	struct object_detail detail = {0};
+	int r = backend_object_get(be, attempt->bucket, attempt->key, &detail, &fault);
+	if (r == 0 && detail.size_bytes != attempt->n)
+		r = -ESTALE;
+	if (r == 0)
+		r = backend_object_read(be, attempt->bucket, attempt->key, detail.version, 0, attempt->n,
+					compare_sink, &compare, &fault);
+	if (r == 0 && compare.at == attempt->n)
+		attempt->detail = detail;
+	else
+		object_detail_release(&detail);
+	return r == 0 && compare.at != attempt->n ? -ESTALE : r;
+}
+
+/* ---- one attempt ---- */
+
+static int prepare(struct spool *spool, struct attempt *attempt)
+{
+	struct stat st;
+	{
+		LOCK_SCOPE(&spool->objects->lock);
+		spool->is_complete = true;
+		attempt->bucket = strdup(spool->file->bucket);
+		attempt->key = strdup(spool->file->key);
+		attempt->if_version = strdup(spool->if_version);
+	}
+	if (!attempt->bucket || !attempt->key || !attempt->if_version)
+		return -ENOMEM;
+	if (fstat(spool->fd, &st) < 0)
+		return -errno;
+	attempt->n = st.st_size;
+	return spool_record(spool, true);
+}
+
+static int send_bytes(struct spool *spool, struct attempt *attempt)
+{
+	struct backend *be;
+	int r = prepare(spool, attempt);
+	if (r == 0)
+		r = remote_backend(spool->objects->remote, &be, &attempt->fault);
+	if (r == 0)
+		r = backend_object_put(be, attempt->bucket, attempt->key, spool->fd, attempt->n,
+				       attempt->if_version, &attempt->detail, &attempt->fault);
+	if ((r == -ESTALE || r == -EEXIST) && spool->may_be_there &&
+	    compare_with_service(be, spool, attempt) == 0)
+		r = 0;
+	return r == -EEXIST ? -ESTALE : r;
+}
+
+static void delivered_locked(struct spool *spool, const struct attempt *attempt)
+{
+	struct object_file *file = spool->file;
+	const struct object_detail *detail = &attempt->detail;
+	char *version = strdup(detail->version);
+	if (version) { /* else the next save is refused as a conflict, its bytes kept */
+		free(spool->if_version);
+		spool->if_version = version;
+	}
+	spool->is_dirty = spool->is_complete = spool->has_bytes = spool->may_be_there = false;
+	spool->n_failures = 0;
+	if (object_file_set_locked(file, detail->version, detail->size_bytes, detail->changed_ns, true) < 0)
+		file->fresh_ms = 0;
+	if (!file->is_gone)
+		objects_note_put_locked(spool->objects, file->bucket, file->key, detail->version,
+					detail->size_bytes, detail->changed_ns);
+}
+
+/* The file is what the service has; these bytes stay for their owner to look at. */
+static void conflict_locked(struct spool *spool)
+{
+	struct object_file *file = spool->file;
+	spool->is_kept = true;
+	spool->is_dirty = false;
+	object_file_unlist_locked(file);
+	object_file_make_stale_locked(file);
+	spool_drop_locked(file);
+}
+
+static void retry(void *arg);
+
+/* One timer for all: it looks at what is due. Without memory for it the next close does, or the next mount. */
+static void plan_retries_locked(struct objects *objects)
+{
+	if (!objects->is_retry_due)
+		objects->is_retry_due =
+			timers_in(objects->remote->serve->timers, RETRY_MS / 2, retry, objects) == 0;
+}
+
+static void retry(void *arg)
+{
+	struct objects *objects = arg;
+	int64_t now = clock_mono_ms();
+	LOCK_SCOPE(&objects->lock);
+	objects->is_retry_due = false;
+	for (struct spool *spool = objects->spool; spool; spool = spool->next) {
+		if (!spool->file || !spool->is_dirty || !spool->is_complete || spool->n_failures == 0)
+			continue;
+		if (now >= spool->retry_ms)
+			upload_begin_locked(spool);
+		plan_retries_locked(objects);
+	}
+}
+
+static void plan_retry_locked(struct spool *spool)
+{
+	int64_t ms = RETRY_MS << (spool->n_failures < 8 ? spool->n_failures : 8);
+	spool->n_failures++;
+	spool->may_be_there = true;
+	spool->retry_ms = clock_mono_ms() + (ms < RETRY_MAX_MS ? ms : RETRY_MAX_MS);
+	plan_retries_locked(spool->objects);
+}
+
+static void explain(const struct spool *spool, int r, struct fault *fault)
+{
+	struct fault own = *fault;
+	if (!own.text[0])
+		fault_set(&own, -r, "the upload failed: %s", strerrordesc_np(-r));
+	if (r == -ESTALE)
+		fault_set(fault, ESTALE,
+			  "the object was changed by somebody else since it was opened, and was not "
+			  "overwritten; what was "
+			  "written here is kept in %s (%.500s)",
+			  spool->path, own.text);
+	else
+		fault_set(fault, -r, "%.700s; the bytes are kept in %s, and sent again", own.text,
+			  spool->path);
+}
+
+static bool is_heard(const struct request *row)
+{
+	while (row && request_is_answered(row))
+		row = row->next_waiter;
+	return row;
+}
+
+static void finish(struct spool *spool, int r, struct attempt *attempt)
+{
+	struct objects *objects = spool->objects;
+	if (r == 0)
+		spool_unrecord(spool);
+	else
+		explain(spool, r, &attempt->fault);
+	pthread_mutex_lock(&objects->lock);
+	struct object_file *file = spool->file;
+	bool is_news = spool->n_failures == 0;
+	spool->is_uploading = false;
+	file->n_refs++;
+	if (r == 0)
+		delivered_locked(spool, attempt);
+	else if (r == -ESTALE)
+		conflict_locked(spool);
+	else
+		plan_retry_locked(spool);
+	struct request *row = waiters_take(&spool->waiters);
+	pthread_mutex_unlock(&objects->lock);
+	if (r < 0 && is_news && !is_heard(row))
+		objects_report(objects, attempt->bucket, attempt->key, -r, attempt->fault.text);
+	if (r < 0)
+		(void)fdatasync(spool->fd); /* as safe as this machine can keep it */
+	if (r == 0)
+		waiters_resume(row);
+	else
+		waiters_fail(row, r, &attempt->fault);
+	LOCK_SCOPE(&objects->lock);
+	spool_closed_locked(file);
+	object_file_unref_locked(file);
+	spool_unref_locked(spool);
+}
+
+static void upload_task(void *arg)
+{
+	struct spool *spool = arg;
+	struct attempt attempt = {0};
+	int r = send_bytes(spool, &attempt);
+	finish(spool, r, &attempt);
+	attempt_release(&attempt);
+}
+
+void upload_begin_locked(struct spool *spool)
+{
+	if (spool->is_uploading || spool->is_filling || !spool->is_dirty || !spool->file)
+		return;
+	spool->is_wanted = spool->n_writers > 0;
+	if (spool->is_wanted)
+		return;
+	if (pool_submit(spool->objects->uploaders, upload_task, spool) < 0)
+		return;
+	spool->is_uploading = true;
+	spool->n_refs++;
+}
+
+/* ---- who asks for it ---- */
+
+int spool_deliver(struct call *c, struct object_file *file)
+{
+	LOCK_SCOPE(&file->objects->lock);
+	struct spool *spool = file->spool;
+	if (!spool || !spool->is_dirty || file->is_gone)
+		return 0;
+	upload_begin_locked(spool);
+	if (!spool->is_uploading && !spool->is_wanted && !spool->is_filling)
+		return fault_set(&c->fault, EAGAIN,
+				 "too much is being sent already; the bytes are kept in %s", spool->path);
+	request_park(c->request, 0);
+	waiters_push(&spool->waiters, c->request);
+	return CALL_PARKED;
+}
+
+void spool_closed_locked(struct object_file *file)
+{
+	struct spool *spool = file->spool;
+	if (!spool || file->n_open > 0 || spool->is_uploading || spool->is_filling || spool->n_writers > 0)
+		return;
+	if (spool->is_dirty && !file->is_gone) {
+		if (spool->n_failures == 0) /* else it is its timer's */
+			upload_begin_locked(spool);
+		return;
+	}
+	spool_drop_locked(file);
+}
+
+/* ---- what mounts before this one left ---- */
+
+static void take_up_complete(struct objects *objects, char *path, const char *bucket, const char *key,
+			     const char *if_version)
+{
+	struct spool *spool;
+	if (spool_new(objects, path, open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW), if_version, &spool) < 0)
+		return;
+	spool->is_dirty = spool->is_complete = spool->may_be_there = true;
+	LOCK_SCOPE(&objects->lock);
+	struct stat st = {0};
+	(void)fstat(spool->fd, &st); /* of an open descriptor */
+	struct object_file *file = object_file_get_locked(objects, bucket, key);
+	if (!file || file->spool) { /* two of one key: one stays where it is, for the mount after this */
+		spool->is_kept = true;
+		spool_free(spool);
+		if (file)
+			object_file_unref_locked(file);
+		return;
+	}
+	file->size_bytes = st.st_size;
+	file->changed_ns = st.st_mtim.tv_sec * INT64_C(1000000000) + st.st_mtim.tv_nsec;
+	spool_attach_locked(spool, file);
+	object_file_unref_locked(file);
+	upload_begin_locked(spool);
+}
+
+static void take_up(struct objects *objects, const char *dir, const char *name)
+{
+	cleanup_free char *text = NULL, *record = NULL;
+	const char *bucket, *key, *if_version;
+	int is_complete;
+	char *path = NULL;
+	if (str_format(&path, "%s/%.*s", dir, (int)(strlen(name) - strlen(".json")), name) < 0 ||
+	    str_format(&record, "%s.json", path) < 0)
+		return;
+	cleanup_json json_t *json = NULL;
+	if (file_read_all(AT_FDCWD, record, RECORD_MAX, &text, NULL) == 0)
+		json = json_loads(text, 0, NULL);
+	if (!json || json_unpack(json, "{s:s s:s s:s s:b}", "bucket", &bucket, "key", &key, "if_version",
+				 &if_version, "complete", &is_complete) < 0) {
+		log_warning("%s cannot be read, ignoring", record);
+	} else if (is_complete) {
+		take_up_complete(objects, STEAL(path), bucket, key, if_version);
+	} else {
+		cleanup_free char *sentence = NULL;
+		if (str_format(&sentence,
+			       "it was still being written when an earlier mount ended, and was not "
+			       "delivered; as far as "
+			       "it got it is in %s",
+			       path) == 0)
+			objects_report(objects, bucket, key, EIO, sentence);
+	}
+	free(path);
+}
+
+/* Bytes without a record were delivered, or never asked for. */
+static void clean_up(const char *dir, const char *name)
+{
+	cleanup_free char *path = NULL, *record = NULL;
+	if (str_format(&path, "%s/%s", dir, name) == 0 && str_format(&record, "%s.json", path) == 0 &&
+	    access(record, F_OK) < 0 && errno == ENOENT)
+		(void)unlink(path); /* the next mount does */
+}
+
+static void take_up_dir(struct objects *objects, const char *path)
+{
+	cleanup_closedir DIR *d = opendir(path);
+	const struct dirent *e;
+	while (d && (e = readdir(d))) {
+		if (e->d_name[0] == '.')
+			continue;
+		if (str_has_suffix(e->d_name, ".json"))
+			take_up(objects, path, e->d_name);
+		else
+			clean_up(path, e->d_name);
+	}
+	(void)rmdir(path); /* what is kept keeps it */
+}
+
+/* A mount's own directory is "ID", what it took over "ID-1" and so on: a rename claims it. */
+static void claim(struct objects *objects, const char *all, const char *name, unsigned *number)
+{
+	const struct remote *remote = objects->remote;
+	cleanup_free char *id = strndup(name, strcspn(name, "-")), *from = NULL, *to = NULL;
+	if (!id || strcmp(id, remote->serve->id) == 0 || remote_mount_is_alive(remote, id))
+		return;
+	if (str_format(&from, "%s/%s", all, name) < 0 ||
+	    str_format(&to, "%s/%s-%u", all, remote->serve->id, ++*number) < 0 || rename(from, to) < 0)
+		return;
+	take_up_dir(objects, to);
+}
+
+int spools_take_up(struct objects *objects)
+{
+	cleanup_free char *all = NULL;
+	unsigned number = 0;
+	int r = str_format(&all, "%s/pending", objects->remote->conf->state_dir);
+	if (r < 0 || objects->remote->serve->is_read_only)
+		return r;
+	cleanup_closedir DIR *d = opendir(all);
+	const struct dirent *e;
+	while (d && (e = readdir(d)))
+		if (e->d_name[0] != '.')
+			claim(objects, all, e->d_name, &number);
+	return 0;
+}

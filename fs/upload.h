@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* Sending spools, trying again, and taking up what a mount before this one left. */
+#pragma once
+
+#include "spool.h"
+
+/* Sends it on a thread of the uploaders, when nobody writes to it; who waits on the spool hears of it. */
+void upload_begin_locked(struct spool *spool);
+
+/* ---- of spool.c, for upload.c ---- */
+
+/* Takes path and fd over, also on failure; fd may be a -errno, which is given back. */
+int spool_new(struct objects *objects, char *path, int fd, const char *if_version, struct spool **ret);
+void spool_attach_locked(struct spool *spool, struct object_file *file);
+int spool_record(struct spool *spool, bool is_complete);
+void spool_unrecord(const struct spool *spool);
+void spool_free(struct spool *spool); /* one that is not attached */
+void spool_unref_locked(struct spool *spool);
