@@ -58,7 +58,7 @@ int aws_container_fetch(const struct aws_context *context, const struct aws_sour
 	cleanup_free char *url = NULL;
 	cleanup_secret_free char *token = NULL;
 	cleanup_json json_t *answer = NULL;
-	struct fault fault = {0};
+	int status = 0;
 	int r = container_url(context->env, &url, reterr);
 	if (r == 0)
 		r = container_token(context->env, &token, reterr);
@@ -70,13 +70,18 @@ int aws_container_fetch(const struct aws_context *context, const struct aws_sour
 				     .header = {{token ? "Authorization" : NULL, token}},
 				     .total_ms = CONTAINER_MS,
 				     .cancel = context->cancel};
-	r = auth_ask_json(&ask, &answer, NULL, &fault);
+	r = auth_ask_json(&ask, &answer, &status, NULL);
 	if (r == 0)
 		r = aws_keys_from_json(answer, "Token", ret);
-	if (r < 0 && r != -EINTR && r != -ENOMEM)
-		return fault_set(reterr, -r, "%s cannot be had: %s", source->from,
-				 fault.err ? fault.text : "the answer holds no keys");
-	return r;
+	if (r == 0 || r == -EINTR || r == -ENOMEM)
+		return r;
+	/* not http's sentence: who knows the path may ask for the keys */
+	if (r == -EBADMSG)
+		return fault_set(reterr, EBADMSG, "%s cannot be had: the answer holds no keys", source->from);
+	if (status)
+		return fault_set(reterr, -r, "%s cannot be had: answered %d", source->from, status);
+	return fault_set(reterr, -r, "%s cannot be had: %s", source->from,
+			 r == -EINVAL ? "its token cannot be a header" : strerrordesc_np(-r) ?: "no answer");
 }
 
 /* ---- instances ---- */

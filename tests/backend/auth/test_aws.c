@@ -408,6 +408,21 @@ Test(aws, a_container_is_asked_with_its_token)
 	check_fault(EINVAL, "header");
 }
 
+/* Whoever knows the path may ask for the keys: it is no better than a secret. */
+Test(aws, a_container_that_gives_nothing_is_told_without_its_path)
+{
+	cleanup_free char *full = at_peer("AWS_CONTAINER_CREDENTIALS_FULL_URI", "/hidden-path");
+	OPEN_AS(NULL, full);
+	PEER_SET({"GET", "/hidden-path", 403, NULL, "{\"message\":\"hidden\"}"});
+	check_fault(EPERM, "the container's role cannot be had: answered 403");
+	PEER_SET({"GET", "/hidden-path", 200, NULL, "{}"});
+	test.now_ns += minute;
+	check_fault(EBADMSG, "the answer holds no keys");
+	PEER_SET({"GET", "/hidden-path", 200, NULL, "[]"});
+	test.now_ns += minute;
+	check_fault(EBADMSG, "the answer holds no keys");
+}
+
 Test(aws, a_container_asks_no_strange_host)
 {
 	static const char *const url[] = {"http://example.com/x",    "http://169.254.169.254/x",
