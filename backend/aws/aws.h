@@ -99,6 +99,13 @@ int aws_made_detail(const char *version, int64_t size_bytes, int64_t changed_ns,
 int aws_conditional(int r, const struct http_reply *reply, const char *key, const char *if_version,
 		    struct fault *reterr);
 
+/*
+ * What can be known of `if_version` before a change that takes long, or that some services make whatever the condition:
+ * copies, uploads in parts. The condition goes along all the same. Errors as aws_conditional.
+ */
+int aws_check_target(struct aws *aws, const char *bucket, const char *key, const char *if_version,
+		     struct fault *reterr);
+
 /* The operations of backend.h. */
 int aws_object_get(struct backend *be, const char *bucket, const char *key, struct object_detail *ret,
 		   struct fault *reterr);

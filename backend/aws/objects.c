@@ -258,6 +258,21 @@ int aws_conditional(int r, const struct http_reply *reply, const char *key, cons
 		       : fault_set(reterr, EEXIST, "there is an object %s already", key);
 }
 
+int aws_check_target(struct aws *aws, const char *bucket, const char *key, const char *if_version,
+		     struct fault *reterr)
+{
+	struct object_detail there = {0};
+	struct fault fault;
+	if (!if_version)
+		return 0;
+	int r = aws_head(aws, bucket, key, &there, NULL, &fault);
+	bool is_right = *if_version ? r == 0 && !strcmp(there.version, if_version) : r == -ENOENT;
+	object_detail_release(&there);
+	if (r < 0 && r != -ENOENT)
+		return fault_set(reterr, -r, "%s", fault.text);
+	return is_right ? 0 : aws_conditional(-ESTALE, NULL, key, if_version, reterr);
+}
+
 /* Is what a lost attempt was to make there? */
 static bool aws_is_done(struct aws *aws, const char *bucket, const char *key, int64_t n, const char *crc,
 			struct object_detail *ret)
@@ -397,20 +412,6 @@ static int aws_copy(struct aws *aws, const char *bucket, const char *key, const 
 	return aws_copy_refused(aws, bucket, key, source, r, &reply, to_key, if_version, reterr);
 }
 
-/* What can be known of the target before: some services take the conditions of a copy for nothing. */
-static int aws_copy_check_target(struct aws *aws, const char *bucket, const char *key, const char *if_version,
-				 struct fault *reterr)
-{
-	struct object_detail there = {0};
-	struct fault fault;
-	int r = aws_head(aws, bucket, key, &there, NULL, &fault);
-	bool is_right = *if_version ? r == 0 && !strcmp(there.version, if_version) : r == -ENOENT;
-	object_detail_release(&there);
-	if (r < 0 && r != -ENOENT)
-		return fault_set(reterr, -r, "%s", fault.text);
-	return is_right ? 0 : aws_conditional(-ESTALE, NULL, key, if_version, reterr);
-}
-
 int aws_object_copy(struct backend *be, const char *bucket, const char *key, const char *version,
 		    const char *to_bucket, const char *to_key, const char *if_version,
 		    struct object_detail *ret, struct fault *reterr)
@@ -423,8 +424,8 @@ int aws_object_copy(struct backend *be, const char *bucket, const char *key, con
 		return r;
 	if (version && strcmp(version, source.version) != 0)
 		r = fault_set(reterr, ESTALE, "copy %s: it was changed by another", key);
-	if (r == 0 && if_version)
-		r = aws_copy_check_target(aws, to_bucket, to_key, if_version, reterr);
+	if (r == 0)
+		r = aws_check_target(aws, to_bucket, to_key, if_version, reterr);
 	if (r == 0 && source.size_bytes > AWS_COPY_MAX)
 		r = aws_upload_copy(aws, bucket, key, &source, to_bucket, to_key, if_version, ret, reterr);
 	else if (r == 0)

@@ -435,7 +435,8 @@ int aws_upload(struct aws *aws, const char *bucket, const char *key, int fd, int
 		.n_bytes = n,
 		.part_bytes = aws_part_size(n, AWS_PART_MIN),
 	};
-	return upload_run(&parts, NULL, if_version, ret, reterr);
+	int r = aws_check_target(aws, bucket, key, if_version, reterr);
+	return r < 0 ? r : upload_run(&parts, NULL, if_version, ret, reterr);
 }
 
 /* ---- copies of big objects ---- */

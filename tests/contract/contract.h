@@ -20,9 +20,10 @@ enum contract_job {
 };
 
 struct contract_type {
-	const char *name;    /* in messages */
-	const char *type;    /* of backend.h */
-	const char *options; /* JSON; NULL: the type is tested at the server $TRAINFS_PEER (tests/peer), and alone */
+	const char *name; /* in messages */
+	const char *type; /* of backend.h */
+	const char *
+		options; /* JSON; NULL: the type is tested at the server $TRAINFS_PEER (tests/peer), and alone */
 	/* Makes the job do what its kind says; NULL: it does so by itself. */
 	void (*drive)(struct backend *be, const char *id, enum contract_job kind);
 };

@@ -559,6 +559,10 @@ static void serve_upload(void *arg, const struct server_request *request, struct
 		*ret = (struct server_answer){.status = atomic_fetch_add(&service.n_aborts, 1) ? 404 : 204};
 	else if (is(request, "GET", "uploadId=id%2B1")) /* a part landed after the first abort */
 		*ret = (struct server_answer){.body = "<ListPartsResult/>"};
+	else if (is(request, "HEAD", "/data/k") && service.n_completes == 0) /* before */
+		*ret = service.is_conflict
+			       ? (struct server_answer){.status = 404}
+			       : (struct server_answer){.headers = "ETag: \"old\"\r\n", .n_body = 9};
 	else if (is(request, "HEAD", "/data/k"))
 		*ret = (struct server_answer){
 			.headers = keep("ETag: \"made-3\"\r\nx-amz-checksum-crc32c: %s\r\n", crc_of(BIG)),
@@ -659,6 +663,14 @@ Test(aws_faults, a_conflict_at_the_end_ends_the_upload)
 	cr_expect(eq(int, put_object(BIG, ""), -EEXIST));
 	cr_expect(ge(uint, count("DELETE", "uploadId="), 1));
 	cr_expect(zero(int, notes()));
+}
+
+Test(aws_faults, a_conflict_that_can_be_seen_costs_no_upload)
+{
+	server_answer_with(server, serve_upload, NULL);
+	cr_expect(eq(int, put_object(BIG, ""), -EEXIST));
+	cr_expect(eq(int, put_object(BIG, "older"), -ESTALE));
+	cr_expect(eq(uint, count("POST", ""), 0));
 }
 
 /* The abort cannot be delivered: it is noted, and the next process does it. */
