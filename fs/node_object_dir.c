@@ -320,39 +320,60 @@ static int moved_locked(struct object_file *file, const char *bucket, const char
 	return r;
 }
 
+struct move {
+	char *bucket, *key, *version; /* of the source */
+	const char *to_bucket, *to_key;
+	struct object_detail detail; /* of the copy */
+};
+
 /* At the service: a copy, and the removal of exactly what was copied. */
+static int move_at_service(struct call *c, struct objects *objects, struct move *move, const char *if_version)
+{
+	struct backend *be;
+	if (!move->bucket || !move->key || !move->version)
+		return -ENOMEM;
+	int r = remote_backend(objects->remote, &be, &c->fault);
+	if (r == 0)
+		r = backend_object_copy(be, move->bucket, move->key, move->version, move->to_bucket,
+					move->to_key, if_version, &move->detail, &c->fault);
+	if (r == 0)
+		r = clear_target(c, objects, move->to_bucket, move->to_key);
+	if (r == 0)
+		r = backend_object_remove(be, move->bucket, move->key, move->version, &c->fault);
+	return r == -ENOENT && move->detail.version ? 0 : r;
+}
+
 static int move_object(struct call *c, struct object_file *file, const char *bucket, const char *key,
 		       const char *if_version)
 {
 	struct objects *objects = file->objects;
-	cleanup_free char *from = NULL, *version = NULL, *from_bucket = NULL;
-	struct object_detail detail = {0};
-	struct backend *be;
+	struct move move = {.to_bucket = bucket, .to_key = key};
 	{
 		LOCK_SCOPE(&objects->lock);
-		from = strdup(file->key);
-		from_bucket = strdup(file->bucket);
-		version = strdup(file->version);
+		move.bucket = strdup(file->bucket);
+		move.key = strdup(file->key);
+		move.version = strdup(file->version);
+		file->is_moving = true;
 	}
-	int r = from && from_bucket && version ? remote_backend(objects->remote, &be, &c->fault) : -ENOMEM;
-	if (r == 0)
-		r = backend_object_copy(be, from_bucket, from, version, bucket, key, if_version, &detail,
-					&c->fault);
-	if (r < 0)
-		return r;
-	r = clear_target(c, objects, bucket, key);
-	if (r == 0)
-		r = backend_object_remove(be, from_bucket, from, version, &c->fault);
-	LOCK_SCOPE(&objects->lock);
-	if (r == 0 || r == -ENOENT) {
-		r = object_file_set_locked(file, detail.version, detail.size_bytes, detail.changed_ns, true);
+	int r = move_at_service(c, objects, &move, if_version);
+	const struct object_detail *detail = &move.detail;
+	{
+		LOCK_SCOPE(&objects->lock);
+		if (r == 0)
+			r = object_file_set_locked(file, detail->version, detail->size_bytes,
+						   detail->changed_ns, true);
 		if (r == 0)
 			r = moved_locked(file, bucket, key);
-	} else {
-		objects_note_put_locked(objects, bucket, key, detail.version, detail.size_bytes,
-					detail.changed_ns);
+		else if (detail->version) /* both are there: nothing is lost */
+			objects_note_put_locked(objects, bucket, key, detail->version, detail->size_bytes,
+						detail->changed_ns);
+		file->is_moving = false;
+		pthread_cond_broadcast(&objects->moved);
 	}
-	object_detail_release(&detail);
+	free(move.bucket);
+	free(move.key);
+	free(move.version);
+	object_detail_release(&move.detail);
 	return r;
 }
 
@@ -397,6 +418,20 @@ static int target_version(struct call *c, struct object_dir *newdir, const char 
 	return *ret ? 0 : -ENOMEM;
 }
 
+/* Waits until what is sent to the new place has got there. */
+static int wait_for_target(struct call *c, struct objects *objects, const char *bucket, const char *key)
+{
+	struct object_file *old;
+	{
+		LOCK_SCOPE(&objects->lock);
+		old = object_file_find_locked(objects, bucket, key);
+	}
+	int r = old ? wait_for_upload(c, old) : 0;
+	if (old)
+		object_file_unref(old);
+	return r;
+}
+
 static int rename_file(struct call *c, struct object_file *file, struct object_dir *newdir,
 		       const char *newname, unsigned flags)
 {
@@ -407,6 +442,8 @@ static int rename_file(struct call *c, struct object_file *file, struct object_d
 		r = call_may_block(c, newdir->objects->remote);
 	if (r == 0)
 		r = wait_for_upload(c, file);
+	if (r == 0)
+		r = wait_for_target(c, newdir->objects, newdir->bucket, key);
 	if (r < 0)
 		return r;
 	{

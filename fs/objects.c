@@ -344,6 +344,7 @@ int objects_new(struct remote *remote, struct objects **ret)
 	objects->remote = remote;
 	objects->empty_fd = -1;
 	pthread_mutex_init(&objects->lock, NULL);
+	pthread_cond_init(&objects->moved, NULL);
 	int r = open_parts(objects);
 	if (r < 0) {
 		objects_free(objects);
@@ -375,6 +376,7 @@ void objects_free(struct objects *objects)
 	cleanup_close_(&objects->empty_fd);
 	free(objects->bucket);
 	free(objects->pending);
+	pthread_cond_destroy(&objects->moved);
 	pthread_mutex_destroy(&objects->lock);
 	free(objects);
 }

@@ -49,8 +49,9 @@ struct object_file {
 	unsigned n_refs, n_open;
 	char *bucket, *key; /* they change when it is renamed */
 	uint64_t ino;
-	bool is_gone;  /* the key is not its own any more */
-	bool is_stale; /* the same, since somebody else has changed it: its handles are of no use any more */
+	bool is_moving; /* at the service it is neither here nor there for certain */
+	bool is_gone;   /* the key is not its own any more */
+	bool is_stale;  /* the same, since somebody else has changed it: its handles are of no use any more */
 	char *version;
 	int64_t size_bytes, changed_ns;
 	int64_t fresh_ms;        /* when that was so; 0: to be asked again */
@@ -78,6 +79,7 @@ struct objects {
 
 	pthread_mutex_t lock;
 	/* protected by lock */
+	pthread_cond_t moved; /* a file is_moving no longer */
 	struct object_dir *dir[OBJECTS_BUCKETS];
 	struct object_file *file[OBJECTS_BUCKETS];
 	struct {

@@ -239,8 +239,8 @@ static int run_read(struct request *rq)
 		return -ENOMEM;
 	ssize_t n = kind->read ? kind->read(&rq->call, rq->handle, rq->data, rq->size, rq->offset)
 			       : handle_read_text(rq->handle, rq->data, rq->size, rq->offset);
-	if (n < 0) /* also when it is parked: it may be another thread's by now */
-		return (int)n;
+	if (n < 0)
+		return (int)n; /* parked: it is another thread's now */
 	rq->done = n;
 	return 0;
 }
@@ -270,8 +270,9 @@ static int run_write(struct request *rq)
 			return -ENOMEM;
 		memcpy(rq->data, rq->written, rq->size);
 	}
-	if (n < 0)
-		return (int)n;
+	if (n == CALL_PARKED)
+		return CALL_PARKED; /* it is another thread's now */
+	rq->done = n;
 	rq->handle->is_written = true;
 	rq->done = n;
 	return 0;
@@ -399,11 +400,13 @@ static ssize_t copy_on_disk(struct request *rq, struct handle *to)
 static int run_copy_range(struct request *rq)
 {
 	struct handle *to = (struct handle *)(uintptr_t)rq->fi.fh;
+	ssize_t n;
 	if (to->node->kind == &kind_object_file)
-		rq->done = object_copy_range(&rq->call, rq->handle, rq->offset, to, rq->st.st_size, rq->size);
+		n = object_copy_range(&rq->call, rq->handle, rq->offset, to, rq->st.st_size, rq->size);
 	else
-		rq->done = copy_on_disk(rq, to);
-	return rq->done < 0 ? (int)rq->done : 0;
+		n = copy_on_disk(rq, to);
+	rq->done = n;
+	return n < 0 ? (int)n : 0;
 }
 
 static void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t in_at, struct fuse_file_info *in_fi,

@@ -55,15 +55,15 @@ static int64_t budget(const struct serve *serve)
 static bool take_memory(struct objects *objects, int64_t n, bool is_needed)
 {
 	struct serve *serve = objects->remote->serve;
-	if ((serve->read_ahead_bytes += n) <= budget(serve) || is_needed)
+	if (atomic_fetch_add(&serve->read_ahead_bytes, n) + n <= budget(serve) || is_needed)
 		return true;
-	serve->read_ahead_bytes -= n;
+	atomic_fetch_sub(&serve->read_ahead_bytes, n);
 	return false;
 }
 
 static void range_free(struct range *range)
 {
-	range->reader->objects->remote->serve->read_ahead_bytes -= range->len;
+	atomic_fetch_sub(&range->reader->objects->remote->serve->read_ahead_bytes, range->len);
 	free(range->buf);
 	free(range);
 }
@@ -179,7 +179,7 @@ static int start_locked(struct reader *reader, int64_t at, int64_t len, bool is_
 	if (!range || !buf) {
 		free(range);
 		free(buf);
-		reader->objects->remote->serve->read_ahead_bytes -= len;
+		atomic_fetch_sub(&reader->objects->remote->serve->read_ahead_bytes, len);
 		return -ENOMEM;
 	}
 	*range = (struct range){
@@ -326,20 +326,38 @@ static int whereabouts(struct reader *reader, char **ret_bucket, char **ret_key,
 	return file->version && !file->is_stale ? 0 : -ESTALE;
 }
 
+/* Has it moved, within this mount, since that was its place? Waits for a move to end, as a thread that fetches may. */
+static bool has_moved(struct reader *reader, const char *bucket, const char *key)
+{
+	const struct object_file *file = reader->file;
+	LOCK_SCOPE(&reader->objects->lock);
+	while (file->is_moving)
+		pthread_cond_wait(&reader->objects->moved, &reader->objects->lock);
+	return !file->is_stale && (strcmp(file->bucket, bucket) != 0 || strcmp(file->key, key) != 0);
+}
+
 static int fetch(struct range *range, struct fault *fault)
 {
 	struct reader *reader = range->reader;
-	cleanup_free char *bucket = NULL, *key = NULL, *version = NULL;
-	struct backend *be;
-	int r = whereabouts(reader, &bucket, &key, &version);
-	if (r == 0)
-		r = remote_backend(reader->objects->remote, &be, fault);
-	if (r == 0)
-		r = backend_object_read(be, bucket, key, version, range->at + range->have,
-					range->len - range->have, take_bytes, range, fault);
-	if (r == 0 && range->have < range->len)
-		r = fault_set(fault, EIO, "%s/%s: the service gave less than it has", bucket, key);
-	return r == -ESTALE || r == -ENOENT ? changed(fault, bucket, key) : r;
+	bool is_again;
+	int r;
+	do {
+		cleanup_free char *bucket = NULL, *key = NULL, *version = NULL;
+		struct backend *be;
+		r = whereabouts(reader, &bucket, &key, &version);
+		if (r == 0)
+			r = remote_backend(reader->objects->remote, &be, fault);
+		if (r == 0)
+			r = backend_object_read(be, bucket, key, version, range->at + range->have,
+						range->len - range->have, take_bytes, range, fault);
+		if (r == 0 && range->have < range->len)
+			r = fault_set(fault, EIO, "%s/%s: the service gave less than it has", bucket, key);
+		bool is_elsewhere = r == -ESTALE || r == -ENOENT;
+		is_again = is_elsewhere && has_moved(reader, bucket, key);
+		if (is_elsewhere)
+			r = changed(fault, bucket, key);
+	} while (is_again);
+	return r;
 }
 
 /* Nothing was given yet, and the kernel has no old pages: the new content will do, if it has the same size. */

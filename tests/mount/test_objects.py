@@ -481,7 +481,8 @@ def test_what_is_closed_is_at_the_service(cloud):
     cloud.m.kill()
     cloud.m.force_down()
     cloud.mount()
-    assert (cloud.b / "f").read_bytes() == data and cloud.pending() == []
+    assert (cloud.b / "f").read_bytes() == data
+    wait_for(lambda: cloud.pending() == [])
 
 
 def test_fsync_delivers(cloud):
@@ -547,7 +548,7 @@ def test_truncate_by_path(cloud):
     assert (cloud.b / "f").read_text() == "0123"
     os.truncate(cloud.b / "f", 6)
     assert (cloud.b / "f").read_bytes() == b"0123\0\0"
-    assert cloud.pending() == []
+    wait_for(lambda: cloud.pending() == [])
 
 
 def test_mmap_writes(cloud):
@@ -652,7 +653,8 @@ def test_unlink_of_an_open_file(cloud):
         f.seek(0)
     assert os.listdir(cloud.b) == []
     cloud.refresh()
-    assert os.listdir(cloud.b) == [] and cloud.pending() == []
+    assert os.listdir(cloud.b) == []
+    wait_for(lambda: cloud.pending() == [])
 
 
 # ---- two writers, and failures
@@ -818,4 +820,4 @@ def test_nothing_is_left_open(cloud):
     (cloud.b / "f").read_bytes()
     wait_for(lambda: stats(cloud.m, "", "handles") <= 1)
     assert stats(cloud.m, "", "parked") == 0
-    assert list(cloud.world.data.rglob("pending/*/*")) == []
+    wait_for(lambda: list(cloud.world.data.rglob("pending/*/*")) == [])
