@@ -55,6 +55,7 @@ int auth_ask(const struct auth_ask *ask, struct http_reply *ret, struct fault *r
 		.judge = ask->judge,
 		.max_body = AUTH_ANSWER_MAX,
 		.is_repeatable = !ask->is_once,
+		.is_direct = ask->is_direct,
 		.total_ms = ask->total_ms,
 		.cancel = ask->cancel,
 	};

@@ -25,6 +25,7 @@ struct auth_ask {
 	http_judge judge; /* may be NULL */
 	int total_ms;     /* 0: http's */
 	bool is_once; /* not to be repeated: a detection that shall be quick, or what is used up by the first try */
+	bool is_direct; /* not through a proxy */
 	struct http_cancel *cancel;
 };
 

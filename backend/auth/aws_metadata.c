@@ -69,6 +69,7 @@ int aws_container_fetch(const struct aws_context *context, const struct aws_sour
 				     .url = url,
 				     .header = {{token ? "Authorization" : NULL, token}},
 				     .total_ms = CONTAINER_MS,
+				     .is_direct = true,
 				     .cancel = context->cancel};
 	r = auth_ask_json(&ask, &answer, &status, NULL);
 	if (r == 0)
@@ -115,6 +116,7 @@ static int instance_ask(struct instance *instance, const char *method, const cha
 				     .header = {{name, value}},
 				     .total_ms = INSTANCE_MS,
 				     .is_once = true,
+				     .is_direct = true,
 				     .cancel = instance->context->cancel};
 	return auth_ask(&ask, ret, reterr);
 }

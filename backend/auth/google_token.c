@@ -128,6 +128,7 @@ static int metadata_ask(const struct google_context *context, const char *path, 
 				     .url = url,
 				     .header = {{"Metadata-Flavor", "Google"}},
 				     .total_ms = METADATA_MS,
+				     .is_direct = true,
 				     .cancel = context->cancel};
 	r = auth_ask(&ask, ret, reterr);
 	const char *flavor = http_headers_get(&ret->headers, "Metadata-Flavor");
@@ -239,6 +240,12 @@ static int fetch_impersonated(const struct google_context *context, const struct
 
 /* ---- workload identity ---- */
 
+/* The metadata server of another cloud, which no proxy finds. */
+static bool is_link_local(const char *url)
+{
+	return str_has_prefix(url, "http://169.254.");
+}
+
 static int read_subject(const struct google_context *context, const struct google_source *source,
 			struct str *ret, struct fault *reterr)
 {
@@ -254,6 +261,7 @@ static int read_subject(const struct google_context *context, const struct googl
 	struct auth_ask ask = {.client = context->client,
 			       .method = "GET",
 			       .url = source->subject_url,
+			       .is_direct = is_link_local(source->subject_url),
 			       .cancel = context->cancel};
 	for (size_t i = 0; i < GOOGLE_HEADERS_MAX; i++) {
 		ask.header[i][0] = source->subject_header[i][0];

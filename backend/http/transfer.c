@@ -221,6 +221,8 @@ static bool set_protocol(struct http_attempt *attempt, struct http_lane *lane)
 	failed |= curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)http->limits.connect_ms);
 	failed |= curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
 	failed |= curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+	if (request->is_direct)
+		failed |= curl_easy_setopt(easy, CURLOPT_PROXY, ""); /* NULL would be what $http_proxy says */
 	failed |= curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	if (is_bulk) {
 		failed |= curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)BULK_BUFFER_BYTES);

@@ -436,6 +436,15 @@ Test(aws, a_container_asks_no_strange_host)
 	}
 }
 
+Test(aws, a_container_is_not_asked_through_a_proxy)
+{
+	cleanup_free char *full = at_peer("AWS_CONTAINER_CREDENTIALS_FULL_URI", "/");
+	cr_assert(zero(int, setenv("http_proxy", "http://127.0.0.1:1", 1)));
+	PEER_SET({"GET", "/", 200, NULL, KEYS_ANSWER("C")});
+	OPEN_AS(NULL, full);
+	check_signed_by("C", "token-C");
+}
+
 /* ---- instances ---- */
 
 Test(aws, an_instance_is_asked_by_version_2)
@@ -451,6 +460,17 @@ Test(aws, an_instance_is_asked_by_version_2)
 	cr_assert(peer_has(1, "X-aws-ec2-metadata-token: session\r\n"));
 	cr_assert(peer_has(2, "X-aws-ec2-metadata-token: session\r\n"));
 	cr_assert(eq(int, peer_n_asked(), 3));
+}
+
+Test(aws, an_instance_is_not_asked_through_a_proxy)
+{
+	cleanup_free char *imds = at_peer("AWS_EC2_METADATA_SERVICE_ENDPOINT", "");
+	cr_assert(zero(int, setenv("http_proxy", "http://127.0.0.1:1", 1)));
+	PEER_SET({"PUT", "/latest/api/token", 200, NULL, "session"},
+		 {"GET", "/latest/meta-data/iam/security-credentials/ ", 200, NULL, "r"},
+		 {"GET", "/latest/meta-data/iam/security-credentials/r ", 200, NULL, KEYS_ANSWER("I")});
+	OPEN_AS(NULL, imds);
+	check_signed_by("I", "token-I");
 }
 
 Test(aws, an_instance_of_version_1_is_asked_unless_that_is_disabled)

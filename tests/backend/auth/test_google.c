@@ -294,6 +294,16 @@ Test(google, the_metadata_server_gives_tokens)
 	cr_assert(http_headers_get(&test.headers, "x-goog-user-project") == NULL);
 }
 
+Test(google, the_metadata_server_is_not_asked_through_a_proxy)
+{
+	cleanup_free char *host = metadata_host();
+	cr_assert(zero(int, setenv("http_proxy", "http://127.0.0.1:1", 1)));
+	PEER_SET({"GET", "/computeMetadata/v1/instance/service-accounts/default/token?scopes=", 200,
+		  "Metadata-Flavor: Google\r\n", TOKEN("M")});
+	OPEN_AS(NULL, host);
+	check_token("M");
+}
+
 Test(google, what_only_looks_like_a_metadata_server_is_not_believed)
 {
 	cleanup_free char *host = metadata_host();
