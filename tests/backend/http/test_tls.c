@@ -138,8 +138,9 @@ Test(tls, does_not_mix_names_up)
 	world_open();
 	start_peer(python_peer);
 	cr_expect(eq(int, ask_peer(false), 0), "%s", world.fault.text);
-	memcpy(strstr(peer_url, "127.0.0.1"), "127.0.0.2", 9);
+	memcpy(strstr(peer_url, "127.0.0.1"), "localhost", 9);
 	cr_expect(eq(int, ask_peer(false), -EHOSTUNREACH));
+	cr_expect(strstr(world.fault.text, "certificate subject name") != NULL, "%s", world.fault.text);
 }
 
 /* nghttpd speaks nothing but HTTP/2. */
@@ -184,6 +185,9 @@ Test(tls, goes_through_a_proxy)
 	cr_expect(eq(int, get("http://far.invalid/x?y"), 0), "%s", world.fault.text);
 	cr_expect(eq(str, server_request(server, 0)->target, "http://far.invalid/x?y"));
 	cr_expect(eq(int, get("http://direct.invalid/"), -EHOSTUNREACH));
+	cr_expect(eq(int, ask((struct http_request){.url = "/", .is_direct = true}), 0), "%s",
+		  world.fault.text);
+	cr_expect(eq(sz, server_n_requests(server), 1));
 	server_free(server);
 }
 
