@@ -80,9 +80,9 @@ int aws_transfer_ms(int64_t n);
 
 enum { AWS_CRC_MAX = 64 };
 
-/* The answer to HEAD, with the sum of the object if there is one. */
-int aws_head_headers(struct aws *aws, const char *bucket, const char *key, struct http_reply *ret,
-		     struct fault *reterr);
+/* The answer to HEAD; with the sum of the object, which of an encrypted one takes the right to decrypt it. */
+int aws_head_headers(struct aws *aws, const char *bucket, const char *key, bool with_sum,
+		     struct http_reply *ret, struct fault *reterr);
 
 /* HEAD; `crc32c` (may be NULL): of the whole object, as text; "" when not told. */
 int aws_head(struct aws *aws, const char *bucket, const char *key, struct object_detail *ret,

@@ -92,12 +92,12 @@ static int aws_head_explain(struct aws *aws, const char *bucket, const char *key
 	return reply.status == 416 ? 0 : r; /* an empty object has no byte */
 }
 
-int aws_head_headers(struct aws *aws, const char *bucket, const char *key, struct http_reply *ret,
-		     struct fault *reterr)
+int aws_head_headers(struct aws *aws, const char *bucket, const char *key, bool with_sum,
+		     struct http_reply *ret, struct fault *reterr)
 {
 	cleanup_call struct aws_call call = {0};
 	aws_call_init(&call, "HEAD", bucket, key);
-	aws_call_header(&call, "x-amz-checksum-mode", "ENABLED");
+	aws_call_header(&call, "x-amz-checksum-mode", with_sum ? "ENABLED" : NULL);
 	return aws_call_perform(aws, &call, ret, reterr);
 }
 
@@ -112,12 +112,12 @@ int aws_head(struct aws *aws, const char *bucket, const char *key, struct object
 	     struct fault *reterr)
 {
 	cleanup_http_reply struct http_reply reply = {0};
-	int r = aws_head_headers(aws, bucket, key, &reply, reterr);
+	int r = aws_head_headers(aws, bucket, key, crc32c, &reply, reterr);
 	if (r < 0 && (reply.status == 400 || reply.status == 403)) {
 		http_reply_release(&reply);
 		r = aws_head_explain(aws, bucket, key, reterr);
 		if (r == 0)
-			r = aws_head_headers(aws, bucket, key, &reply, reterr);
+			r = aws_head_headers(aws, bucket, key, crc32c, &reply, reterr);
 	}
 	if (r < 0)
 		return r;

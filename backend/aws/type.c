@@ -145,10 +145,13 @@ static int aws_check_count(void *arg, const char *name)
 	return 0;
 }
 
-static void aws_check_line(check_sink sink, void *arg, int r, const struct fault *fault, const char *what)
+/* "SUBJECT: GOOD", or "SUBJECT: BAD: what went wrong". */
+static void aws_check_line(check_sink sink, void *arg, int r, const struct fault *fault, const char *subject,
+			   const char *good, const char *bad)
 {
 	cleanup_free char *line = NULL;
-	if (str_format(&line, "%s%s%s", what, r < 0 ? ": " : "", r < 0 ? fault->text : "") == 0)
+	if (str_format(&line, "%s: %s%s%s", subject, r < 0 ? bad : good, r < 0 ? ": " : "",
+		       r < 0 ? fault->text : "") == 0)
 		sink(arg, r == 0, line);
 }
 
@@ -169,29 +172,28 @@ static void aws_check_bucket(struct aws *aws, check_sink sink, void *arg)
 {
 	struct object_page page;
 	struct fault fault = {0};
-	cleanup_free char *read = NULL;
-	cleanup_free char *write = NULL;
+	cleanup_free char *subject = NULL;
+	if (str_format(&subject, "bucket %s", aws->bucket) < 0)
+		return;
 	int r = aws_bucket_ops.objects(&aws->base, aws->bucket, "", "", 1, aws_check_row, NULL, &page,
 				       &fault);
-	if (str_format(&read, "bucket %s: listed", aws->bucket) == 0)
-		aws_check_line(sink, arg, r, &fault, read);
+	aws_check_line(sink, arg, r, &fault, subject, "may be listed", "cannot be listed");
 	if (r < 0)
 		return;
 	r = aws_check_write(aws, aws->bucket, &fault);
-	if (str_format(&write, "bucket %s: may be written to", aws->bucket) == 0)
-		aws_check_line(sink, arg, r, &fault, write);
+	aws_check_line(sink, arg, r, &fault, subject, "may be written to", "cannot be written to");
 }
 
 static void aws_check(struct backend *be, check_sink sink, void *arg)
 {
 	struct aws *aws = aws_of(be);
 	struct fault fault = {0};
-	cleanup_free char *line = NULL;
+	cleanup_free char *seen = NULL;
 	unsigned n = 0;
 	aws_credentials_describe(aws->credentials, clock_wall_ns(), sink, arg);
 	int r = aws_bucket_ops.list(be, aws_check_count, &n, &fault);
-	if (str_format(&line, "buckets: %u to be seen", n) == 0)
-		aws_check_line(sink, arg, r, &fault, r < 0 ? "buckets" : line);
+	if (str_format(&seen, "%u to be seen", n) == 0)
+		aws_check_line(sink, arg, r, &fault, "buckets", seen, "cannot be listed");
 	if (aws->bucket)
 		aws_check_bucket(aws, sink, arg);
 }

@@ -471,7 +471,7 @@ int aws_upload_copy(struct aws *aws, const char *bucket, const char *key, const 
 	cleanup_http_headers struct http_headers headers = {0};
 	cleanup_str struct str from = {0};
 	cleanup_free char *match = NULL;
-	int r = aws_head_headers(aws, bucket, key, &head, reterr);
+	int r = aws_head_headers(aws, bucket, key, false, &head, reterr);
 	if (r < 0)
 		return r;
 	if (copy_headers(&head.headers, &headers) < 0 || aws_copy_source(bucket, key, &from) < 0 ||
