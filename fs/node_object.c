@@ -83,14 +83,7 @@ static struct object_handle *handle_of(const struct handle *h)
 
 static int check_locked(struct call *c, const struct handle *h)
 {
-	const struct object_file *file = file_of(h->node);
-	if (!file->is_stale)
-		return 0;
-	return fault_set(
-		&c->fault, ESTALE,
-		"%s was changed by somebody else since it was opened, or what was written could not be "
-		"delivered; open it again",
-		file->key);
+	return object_file_check_locked(c, file_of(h->node));
 }
 
 static int check(struct call *c, const struct handle *h)

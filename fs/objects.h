@@ -52,6 +52,7 @@ struct object_file {
 	bool is_moving; /* at the service it is neither here nor there for certain */
 	bool is_gone;   /* the key is not its own any more */
 	bool is_stale;  /* the same, since somebody else has changed it: its handles are of no use any more */
+	bool is_told;   /* of that, in errors */
 	char *version;
 	int64_t size_bytes, changed_ns;
 	int64_t fresh_ms;        /* when that was so; 0: to be asked again */
@@ -118,6 +119,12 @@ void objects_bucket_seen(struct objects *objects, const char *name, bool is_ther
 
 /* ---- directories ---- */
 int object_dir_list(struct call *c, struct object_dir *dir, struct listing *ret);
+/*
+ * Fetches the listing, or parks the request until somebody else has. is_short: for the sake of a lookup; gives up when it
+ * is long (0, is_huge).
+ */
+int object_dir_fetch(struct call *c, struct object_dir *dir, bool is_short);
+bool object_dir_is_listed_locked(const struct object_dir *dir); /* freshly */
 int object_dir_find(struct call *c, struct object_dir *dir, const char *name, struct child *ret);
 /* Of the name in the directory: -ENAMETOOLONG, -EINVAL. "…/name" or, of a directory, "…/name/". */
 int object_dir_key(const struct object_dir *dir, const char *name, bool is_dir,
@@ -131,6 +138,8 @@ void object_dir_unref(struct object_dir *dir);
 
 /* Brings its attributes up to date. -ENOENT: it has gone. */
 int object_file_fresh(struct call *c, struct object_file *file);
+/* -ESTALE, with its sentence, for a file that is stale; else 0. */
+int object_file_check_locked(struct call *c, struct object_file *file);
 /* Known or new, referenced; NULL: out of memory. */
 struct object_file *object_file_get_locked(struct objects *objects, const char *bucket, const char *key);
 struct object_file *object_file_find_locked(struct objects *objects, const char *bucket, const char *key);

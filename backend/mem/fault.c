@@ -190,6 +190,10 @@ static int parse_rule(char **word, struct mem_rule *rule)
 		rule->lose_errno = err;
 		return 0;
 	}
+	if (strcmp(word[1], "repeat") == 0) {
+		rule->is_repeating = true;
+		return 0;
+	}
 	if (strcmp(word[1], "ok") == 0) {
 		*rule = (struct mem_rule){0};
 		return 0;

@@ -19,6 +19,7 @@
  *   OP hang MS                        it does nothing for so long, then -ETIMEDOUT; goes on if the rule goes away
  *   OP fail ERRNO [every N|first N]   it does nothing but fail: always, each Nth call, or the first N
  *   OP lose-reply [ERRNO]             it does its work and then fails (ETIMEDOUT)
+ *   objects repeat                    every page says that there is more, and gives the same cursor
  *   cursors stale                     cursors given so far are -ESTALE
  *   job ID state STATE [EXIT]         makes the job if there is none; it succeeds with output/model/model.txt
  *   job ID log TEXT                   adds TEXT and a newline; \n, \t and \\ are understood, \c ends without newline

@@ -48,6 +48,7 @@ struct mem_rule {
 	unsigned fail_every;
 	unsigned fail_first;
 	int lose_errno;
+	bool is_repeating;
 };
 
 struct mem_job {

@@ -263,6 +263,32 @@ def test_a_name_costs_two_calls_and_many_a_listing(cloud):
     assert spent["list objects"] <= 3 and spent.get("get object", 0) <= 2
 
 
+def test_a_service_that_repeats_itself_for_ever(cloud):
+    cloud.happens("object b put d/x y")
+    os.stat(cloud.b / "d")
+    cloud.rules("objects repeat")
+    with cloud.cost() as spent:
+        assert err_of(os.listdir, cloud.b / "d") == errno.EIO
+    assert spent["list objects"] < 10 and "again and again" in cloud.m.errors()
+    cloud.rules()
+    assert os.listdir(cloud.b / "d") == ["x"]
+
+
+def test_small_pages(mount, world):
+    cloud = Cloud(mount, world, page=3)
+    cloud.mount()
+    for i in range(20):
+        (cloud.b / f"f{i:02}").write_text(str(i))
+        os.mkdir(cloud.b / f"d{i:02}")
+    cloud.refresh()
+    assert sorted(os.listdir(cloud.b)) == [f"{c}{i:02}" for c in "df" for i in range(20)]
+    os.mkdir(cloud.b / "d00/x")
+    assert err_of(os.rmdir, cloud.b / "d00") == errno.ENOTEMPTY
+    sh(f"rm -r {cloud.b}/*", "/")
+    cloud.refresh()
+    assert os.listdir(cloud.b) == []
+
+
 def test_one_fetch_for_all_who_wait(cloud):
     cloud.happens("object b fill d/k 10")
     os.stat(cloud.b / "d")
