@@ -31,8 +31,9 @@ struct aws_credentials;
 
 /* Copied, but for `client`. All but `client` may be NULL. */
 struct aws_options {
-	struct http_client *client; /* for STS, SSO, metadata; outlives the credentials */
-	const char *profile;        /* then keys and web identity in the environment do not count */
+	/* For STS, SSO, metadata; outlives the credentials. It trusts what AWS_CA_BUNDLE or the profile's ca_bundle names. */
+	struct http_client *client;
+	const char *profile; /* then keys and web identity in the environment do not count */
 	const char *region;
 	const char *endpoint; /* base URL of every service: tests, private endpoints */
 	const json_t

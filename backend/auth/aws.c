@@ -37,6 +37,26 @@ static void cleanup_files(struct profile_files *files)
 }
 #define cleanup_files __attribute__((cleanup(cleanup_files)))
 
+/* ---- the files ---- */
+
+/* As they are now; and whom they, or the environment, tell to trust is trusted from now on. */
+static int read_files(struct aws_credentials *credentials, struct profile_files *ret, struct fault *reterr)
+{
+	const struct profile_env *env = &credentials->env;
+	cleanup_free char *path = NULL;
+	int r = profile_files_read(env, ret, reterr);
+	if (r < 0)
+		return r;
+	const char *bundle =
+		profile_env_get(env, "AWS_CA_BUNDLE")
+			?: profile_get(ret, aws_profile_name(env, credentials->profile), "ca_bundle");
+	if (bundle)
+		r = profile_expand_home(env, bundle, &path);
+	if (r == -ENOENT)
+		return fault_set(reterr, EINVAL, "%s, the CA bundle: no home directory is known", bundle);
+	return r ?: http_client_set_ca(credentials->client, path);
+}
+
 /* ---- getting keys ---- */
 
 int aws_fetch(const struct aws_context *context, const struct aws_source *source, struct auth_keys *ret,
@@ -91,12 +111,12 @@ static int check_fresh(const struct aws_source *source, const struct auth_keys *
 static int credentials_ask(void *arg, int64_t now_ns, struct http_cancel *cancel, struct auth_keys *ret,
 			   struct fault *reterr)
 {
-	const struct aws_credentials *credentials = arg;
+	struct aws_credentials *credentials = arg;
 	cleanup_files struct profile_files files = {0};
 	cleanup_auth_keys struct auth_keys keys = {0};
 	struct aws_source *source = NULL;
 	struct aws_context context;
-	int r = profile_files_read(&credentials->env, &files, reterr);
+	int r = read_files(credentials, &files, reterr);
 	if (r < 0)
 		return r;
 	fill_context(credentials, &files, now_ns, cancel, &context);
@@ -248,7 +268,7 @@ static int find_region(struct aws_credentials *credentials, char **ret, const ch
 	*ret_from = "the remote's options";
 	if (credentials->region)
 		return str_format(ret, "%s", credentials->region);
-	int r = profile_files_read(&credentials->env, &files, reterr);
+	int r = read_files(credentials, &files, reterr);
 	if (r < 0)
 		return r;
 	const char *region = aws_region(&credentials->env, &files, credentials->profile, ret_from);
@@ -273,7 +293,7 @@ int aws_credentials_endpoint(struct aws_credentials *credentials, const char *se
 			     char **ret, bool *ret_is_custom, struct fault *reterr)
 {
 	cleanup_files struct profile_files files = {0};
-	int r = profile_files_read(&credentials->env, &files, reterr);
+	int r = read_files(credentials, &files, reterr);
 	return r
 		       ?: aws_endpoint(&credentials->endpoints, &credentials->env, &files,
 				       credentials->profile, service, region, ret, ret_is_custom, reterr);
@@ -289,7 +309,7 @@ static void describe_identity(struct aws_credentials *credentials, const struct 
 	cleanup_free char *arn = NULL;
 	struct aws_context context;
 	struct fault fault = {0};
-	if (profile_files_read(&credentials->env, &files, NULL) < 0)
+	if (read_files(credentials, &files, NULL) < 0)
 		return;
 	fill_context(credentials, &files, now_ns, NULL, &context);
 	int r = aws_sts_identity(&context, keys, &arn, &fault);

@@ -464,8 +464,21 @@ void http_client_free(struct http_client *client)
 	if (!client)
 		return;
 	(void)pthread_mutex_destroy(&client->lock);
+	free(client->ca_file);
 	free(client->name);
 	free(client);
+}
+
+int http_client_set_ca(struct http_client *client, const char *path)
+{
+	char *copy = path ? strdup(path) : NULL;
+
+	if (path && !copy)
+		return -ENOMEM;
+	LOCK_SCOPE(&client->lock);
+	free(client->ca_file);
+	client->ca_file = copy;
+	return 0;
 }
 
 void http_client_counts(struct http_client *client, struct http_counts *ret)

@@ -114,6 +114,7 @@ struct http_client {
 	struct http_counts counts;
 	int n_tokens; /* of the retry budget */
 	int64_t skew_ns;
+	char *ca_file; /* NULL: the engine's */
 };
 
 struct http_call {

@@ -31,6 +31,11 @@ void http_free(struct http *http);
 /* `name` (of the remote) is for log and fault texts; copied. */
 int http_client_new(struct http *http, const char *name, struct http_client **ret);
 void http_client_free(struct http_client *client); /* takes NULL; no call is under way */
+/*
+ * The attempts that begin from now on trust the authorities of this PEM file, and no others. NULL: those of the engine.
+ * Copied. -ENOMEM. From any thread; a file that is not there fails the calls, which name it.
+ */
+int http_client_set_ca(struct http_client *client, const char *path);
 
 /* ---- headers: names are compared without case ---- */
 

@@ -2,6 +2,7 @@
 /* One attempt as curl sees it: its options, its callbacks, and what its end means. All on the http thread. */
 #include "http/engine.h"
 
+#include "cleanup.h"
 #include "clock.h"
 
 #include <errno.h>
@@ -238,6 +239,19 @@ static bool set_protocol(struct http_attempt *attempt, struct http_lane *lane)
 	return !failed;
 }
 
+/* The client's own authorities, and no others. */
+static bool set_own_trust(struct http_attempt *attempt, bool *ret_failed)
+{
+	struct http_client *client = attempt->call->client;
+
+	LOCK_SCOPE(&client->lock);
+	if (!client->ca_file)
+		return false;
+	*ret_failed |= curl_easy_setopt(attempt->easy, CURLOPT_CAINFO, client->ca_file);
+	*ret_failed |= curl_easy_setopt(attempt->easy, CURLOPT_CAPATH, NULL);
+	return true;
+}
+
 static bool set_trust(struct http_attempt *attempt, struct http_lane *lane)
 {
 	CURL *easy = attempt->easy;
@@ -248,6 +262,8 @@ static bool set_trust(struct http_attempt *attempt, struct http_lane *lane)
 	failed |= curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
 	failed |= curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	failed |= curl_easy_setopt(easy, CURLOPT_SHARE, lane->share);
+	if (set_own_trust(attempt, &failed))
+		return !failed;
 	if (http->ca_file)
 		failed |= curl_easy_setopt(easy, CURLOPT_CAINFO, http->ca_file);
 	if (http->ca_dir || http->uses_ca_file_only)

@@ -90,7 +90,8 @@ static void set_up(void)
 {
 	static const char text[] =
 		"[default]\nrole_arn=a\nsource_profile=p\nexternal_id=e\nservices=s\n"
-		"[profile p]\naws_access_key_id=A\naws_secret_access_key=B\naws_session_token=C\n"
+		"[profile "
+		"p]\naws_access_key_id=A\naws_secret_access_key=B\naws_session_token=C\nca_bundle=~/c\n"
 		"[profile web]\nrole_arn=a\nweb_identity_token_file=f\n[profile run]\ncredential_process=p\n"
 		"[profile sso]\nsso_session=o\nsso_account_id=1\nsso_role_name=r\n"
 		"[sso-session o]\nsso_start_url=u\nsso_region=r\n[services s]\ns3=\n  "
@@ -140,6 +141,8 @@ Test(auth_allocation, of_files_and_chain)
 	fail_each(chain);
 }
 
+static struct http_client *client;
+
 static int sign_with(struct aws_credentials *credentials)
 {
 	struct aws_signing signing = {.credentials = credentials, .service = "sts", .region = "r"};
@@ -158,7 +161,7 @@ static int sign(void)
 	cleanup_free char *region = NULL;
 	int r = profile_env_from(pairs, &env);
 	const struct aws_options options = {
-		.profile = "p", .region = "r", .endpoint = "http://x", .env = &env};
+		.client = client, .profile = "p", .region = "r", .endpoint = "http://x", .env = &env};
 	if (r == 0)
 		r = aws_credentials_new(&options, &credentials, NULL);
 	if (r == 0)
@@ -172,7 +175,12 @@ static int sign(void)
 
 Test(auth_allocation, of_signatures)
 {
+	struct http *http;
+	cr_assert(zero(int, http_new(&http, NULL)));
+	cr_assert(zero(int, http_client_new(http, "test", &client)));
 	fail_each(sign);
+	http_client_free(client);
+	http_free(http);
 }
 
 static int google(void)

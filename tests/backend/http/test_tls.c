@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Whom TLS trusts, which HTTP is spoken over it, proxies, and names that take long to be found. Peers are real programs. */
+#include "tls_peer.h"
 #include "world.h"
 
 #include "clock.h"
@@ -8,78 +9,30 @@
 #include <criterion/new/assert.h>
 #include <dlfcn.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <netdb.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-static char dir[64];
-static pid_t peer;
-static char peer_url[64];
-
-static void run(const char *command)
-{
-	char line[1024];
-
-	(void)snprintf(line, sizeof(line), "cd %s && %s", dir, command);
-	cr_assert(eq(int, system(line), 0), "%s", line);
-}
 
 static void open_tls(void)
 {
-	(void)snprintf(dir, sizeof(dir), "/tmp/trainfs-tls.XXXXXX");
-	cr_assert(mkdtemp(dir) != NULL);
-	run("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key.pem -out "
-	    "cert.pem "
-	    "-days 2 -subj /CN=trainfs-test -addext subjectAltName=IP:127.0.0.1 >log 2>&1 && echo hello "
-	    ">index.html");
-	char cert[sizeof(dir) + 16];
-	(void)snprintf(cert, sizeof(cert), "%s/cert.pem", dir);
-	(void)setenv("SSL_CERT_FILE", cert, 1);
+	tls_peer_open();
+	(void)setenv("SSL_CERT_FILE", tls_peer_cert(), 1);
 }
 
 static void close_tls(void)
 {
 	world_close();
-	if (peer > 0) {
-		(void)kill(peer, SIGKILL);
-		(void)waitpid(peer, NULL, 0);
-	}
-	run("rm -rf \"$PWD\"");
+	tls_peer_close();
 }
 
 TestSuite(tls, .init = open_tls, .fini = close_tls, .timeout = 60);
 
-/* A program that gets the port as its first argument, and is waited for until it listens there. */
-static void start_peer(const char *script)
-{
-	struct server *free_port;
-	char port[16];
-
-	cr_assert(eq(int, server_new(&free_port), 0));
-	(void)snprintf(port, sizeof(port), "%d", server_port(free_port));
-	(void)snprintf(peer_url, sizeof(peer_url), "https://127.0.0.1:%s/index.html", port);
-	server_free(free_port);
-	peer = fork();
-	cr_assert(ge(int, peer, 0));
-	if (peer == 0) {
-		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (chdir(dir) == 0)
-			execl("/bin/sh", "sh", "-c", script, "sh", port, NULL);
-		_exit(127);
-	}
-}
-
 /* Until it listens; the result of the first request that gets further than that. */
 static int ask_peer(bool is_bulk)
 {
-	const struct http_request request = {.url = peer_url, .is_bulk = is_bulk, .is_repeatable = true};
+	const struct http_request request = {
+		.url = tls_peer_url(), .is_bulk = is_bulk, .is_repeatable = true};
 	int64_t until_ms = clock_mono_ms() + 20000;
 	int r;
 
@@ -89,20 +42,10 @@ static int ask_peer(bool is_bulk)
 	return r;
 }
 
-static const char python_peer[] =
-	"exec python3 -c 'import sys, ssl, http.server\n"
-	"class H(http.server.SimpleHTTPRequestHandler):\n"
-	"    protocol_version = \"HTTP/1.1\"\n"
-	"s = http.server.ThreadingHTTPServer((\"127.0.0.1\", int(sys.argv[1])), H)\n"
-	"c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n"
-	"c.load_cert_chain(\"cert.pem\", \"key.pem\")\n"
-	"s.socket = c.wrap_socket(s.socket, server_side=True)\n"
-	"s.serve_forever()' $1 2>>log";
-
 Test(tls, trusts_SSL_CERT_FILE)
 {
 	world_open();
-	start_peer(python_peer);
+	tls_peer_start(TLS_PEER_PYTHON);
 	for (int i = 0; i < 3; i++) {
 		cr_expect(eq(int, ask_peer(i % 2), 0), "%s", world.fault.text);
 		cr_expect(eq(str, world.reply.body.data, "hello\n"));
@@ -112,12 +55,12 @@ Test(tls, trusts_SSL_CERT_FILE)
 Test(tls, trusts_SSL_CERT_DIR)
 {
 	(void)unsetenv("SSL_CERT_FILE");
-	run("mkdir ca && cp cert.pem ca/ && openssl rehash ca");
+	tls_peer_run("mkdir ca && cp cert.pem ca/ && openssl rehash ca");
 	char ca[80];
-	(void)snprintf(ca, sizeof(ca), "%s/ca", dir);
+	(void)snprintf(ca, sizeof(ca), "%s/ca", tls_peer_dir());
 	(void)setenv("SSL_CERT_DIR", ca, 1);
 	world_open();
-	start_peer(python_peer);
+	tls_peer_start(TLS_PEER_PYTHON);
 	cr_expect(eq(int, ask_peer(false), 0), "%s", world.fault.text);
 }
 
@@ -125,7 +68,7 @@ Test(tls, trusts_nobody_else)
 {
 	(void)unsetenv("SSL_CERT_FILE");
 	world_open();
-	start_peer(python_peer);
+	tls_peer_start(TLS_PEER_PYTHON);
 	cr_expect(eq(int, ask_peer(false), -EHOSTUNREACH));
 	cr_expect(eq(int, ask_peer(false), -EHOSTUNREACH)); /* it listens: one attempt */
 	cr_expect(strstr(world.fault.text, "self-signed certificate") != NULL, "%s", world.fault.text);
@@ -136,18 +79,49 @@ Test(tls, trusts_nobody_else)
 Test(tls, does_not_mix_names_up)
 {
 	world_open();
-	start_peer(python_peer);
+	tls_peer_start(TLS_PEER_PYTHON);
 	cr_expect(eq(int, ask_peer(false), 0), "%s", world.fault.text);
-	memcpy(strstr(peer_url, "127.0.0.1"), "localhost", 9);
+	memcpy(strstr(tls_peer_url(), "127.0.0.1"), "localhost", 9);
 	cr_expect(eq(int, ask_peer(false), -EHOSTUNREACH));
 	cr_expect(strstr(world.fault.text, "certificate subject name") != NULL, "%s", world.fault.text);
+}
+
+Test(tls, a_client_may_trust_others)
+{
+	struct http_client *client;
+
+	(void)unsetenv("SSL_CERT_FILE");
+	world_open();
+	tls_peer_start(TLS_PEER_PYTHON);
+	cr_expect(eq(int, ask_peer(false), -EHOSTUNREACH));
+	cr_assert(eq(int, http_client_set_ca(world.client, tls_peer_cert()), 0));
+	for (int i = 0; i < 2; i++)
+		cr_expect(eq(int, ask_peer(i), 0), "%s", world.fault.text);
+	cr_assert(eq(int, http_client_new(world.http, "other", &client), 0));
+	const struct http_request request = {.method = "GET", .url = tls_peer_url()};
+	cr_expect(eq(int, http_perform(client, &request, &world.reply, &world.fault), -EHOSTUNREACH));
+	http_client_free(client);
+	cr_assert(eq(int, http_client_set_ca(world.client, NULL), 0));
+	for (int i = 0; i < 2; i++)
+		cr_expect(eq(int, ask_peer(i), -EHOSTUNREACH));
+}
+
+Test(tls, a_file_of_authorities_that_is_not_there_is_named)
+{
+	world_open();
+	tls_peer_start(TLS_PEER_PYTHON);
+	cr_expect(eq(int, ask_peer(false), 0), "%s", world.fault.text);
+	cr_assert(eq(int, http_client_set_ca(world.client, "/nonexistent/ca.pem"), 0));
+	cr_expect(eq(int, ask_peer(false), -EHOSTUNREACH));
+	cr_expect(strstr(world.fault.text, "/nonexistent/ca.pem") != NULL, "%s", world.fault.text);
+	cr_expect(strstr(world.fault.text, "attempts") == NULL, "%s", world.fault.text);
 }
 
 /* nghttpd speaks nothing but HTTP/2. */
 Test(tls, speaks_HTTP_2_where_offered_but_not_for_object_data)
 {
 	world_open();
-	start_peer("exec nghttpd -a 127.0.0.1 -d . $1 key.pem cert.pem >>log 2>&1");
+	tls_peer_start("exec nghttpd -a 127.0.0.1 -d . $1 key.pem cert.pem >>log 2>&1");
 	for (int i = 0; i < 3; i++) {
 		cr_expect(eq(int, ask_peer(false), 0), "%s", world.fault.text);
 		cr_expect(eq(str, world.reply.body.data, "hello\n"));
@@ -161,15 +135,15 @@ Test(tls, many_requests_share_one_HTTP_2_connection)
 	static struct asking asking[N];
 
 	world_open();
-	start_peer("exec nghttpd -v -a 127.0.0.1 -d . $1 key.pem cert.pem >>log 2>&1");
+	tls_peer_start("exec nghttpd -v -a 127.0.0.1 -d . $1 key.pem cert.pem >>log 2>&1");
 	cr_expect(eq(int, ask_peer(false), 0), "%s", world.fault.text);
 	for (int i = 0; i < N; i++)
-		asking_begin(&asking[i], (struct http_request){.url = peer_url, .is_repeatable = true});
+		asking_begin(&asking[i], (struct http_request){.url = tls_peer_url(), .is_repeatable = true});
 	for (int i = 0; i < N; i++) {
 		cr_expect(eq(int, asking_end(&asking[i]), 0), "%s", asking[i].fault.text);
 		asking_release(&asking[i]);
 	}
-	run("test $(grep -o '^\\[id=[0-9]*\\]' log | sort -u | wc -l) = 1");
+	tls_peer_run("test $(grep -o '^\\[id=[0-9]*\\]' log | sort -u | wc -l) = 1");
 }
 
 Test(tls, goes_through_a_proxy)
