@@ -47,7 +47,7 @@ static void fill_stat_locked(struct object_file *file, struct stat *st)
 	int64_t size = file->size_bytes, ns = file->changed_ns;
 	struct stat own;
 	const struct spool *spool = file->spool;
-	if (spool && spool->is_dirty && fstat(spool->fd, &own) == 0) {
+	if (spool && (spool->is_dirty || file->is_gone) && fstat(spool->fd, &own) == 0) {
 		size = own.st_size;
 		ns = own.st_mtim.tv_sec * INT64_C(1000000000) + own.st_mtim.tv_nsec;
 	}

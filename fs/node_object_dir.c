@@ -272,6 +272,8 @@ static int unlink_file(struct call *c, struct object_file *file)
 	objects_note_gone_locked(objects, file->bucket, file->key);
 	objects_missing_locked(objects, file->bucket, file->key, clock_mono_ms() + OBJECTS_MISSING_MS);
 	object_file_detach_locked(file);
+	if (file->spool)
+		spool_unrecord(file->spool); /* of a write that came between */
 	return 0;
 }
 

@@ -40,7 +40,7 @@ int spool_record(struct spool *spool, bool is_complete)
 	cleanup_free char *bucket = NULL, *key = NULL, *if_version = NULL;
 	{
 		LOCK_SCOPE(&spool->objects->lock);
-		if (!spool->file)
+		if (!spool->file || spool->file->is_gone)
 			return 0;
 		bucket = strdup(spool->file->bucket);
 		key = strdup(spool->file->key);
@@ -422,7 +422,10 @@ int spool_discard(struct call *c, struct object_file *file)
 	if (spool->is_uploading || spool->is_filling)
 		return park_locked(c, spool);
 	spool->is_wanted = spool->is_dirty = false;
-	spool_drop_locked(file);
+	if (file->n_open == 0)
+		spool_drop_locked(file);
+	else
+		remove_files(spool); /* its handles go on with a file without a name */
 	return 0;
 }
 

@@ -52,8 +52,9 @@ int spool_deliver(struct call *c, struct object_file *file);
 /* A handle was closed: delivers behind the caller's back what is left, lets go of what is clean. */
 void spool_closed_locked(struct object_file *file);
 
-/* Nobody shall get it: unlinked, replaced. Parks while it is being sent. */
+/* Nobody shall get it: unlinked, replaced. Handles that are open keep it. Parks while it is being sent. */
 int spool_discard(struct call *c, struct object_file *file);
+void spool_unrecord(const struct spool *spool); /* the next mount shall not deliver it */
 /* The file has another key now. */
 int spool_moved(struct object_file *file);
 /* What the file holds is at the service by other means. */

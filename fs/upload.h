@@ -13,6 +13,5 @@ void upload_begin_locked(struct spool *spool);
 int spool_new(struct objects *objects, char *path, int fd, const char *if_version, struct spool **ret);
 void spool_attach_locked(struct spool *spool, struct object_file *file);
 int spool_record(struct spool *spool, bool is_complete);
-void spool_unrecord(const struct spool *spool);
 void spool_free(struct spool *spool); /* one that is not attached */
 void spool_unref_locked(struct spool *spool);

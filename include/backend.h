@@ -221,7 +221,8 @@ typedef int (*bytes_sink)(void *arg, const void *bytes, size_t n);
  * Either `dir` is set, or every operation below it: buckets are directories of this machine, or objects at a service.
  *
  * A version says which content a key has: an ETag, a generation; opaque text. `if_version` makes a change depend on it:
- * NULL: whatever is there; "": only if there is nothing (-EEXIST); else only over that version (-ESTALE).
+ * NULL: whatever is there; "": only if there is nothing (-EEXIST); else only over that version (-ESTALE, also when
+ * there is nothing any more).
  */
 struct bucket_ops {
 	int (*list)(struct backend *be, name_sink sink, void *arg, struct fault *reterr);

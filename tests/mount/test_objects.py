@@ -98,9 +98,11 @@ def cloud(mount, world):
 
 
 def sh(command, cwd, **kwargs):
-    kwargs = {"check": True, "timeout": 50, **kwargs}
-    return subprocess.run(["sh", "-ec", command], cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          **kwargs)
+    kwargs = {"timeout": 50, **kwargs}
+    done = subprocess.run(["sh", "-ec", command], cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          check=False, **kwargs)
+    assert done.returncode == 0, f"{command}: {done.stderr}"
+    return done
 
 
 def pattern(n, seed=1):
@@ -676,7 +678,14 @@ def test_unlink_of_an_open_file(cloud):
         f.flush()
         os.unlink(cloud.b / "f")
         assert os.listdir(cloud.b) == []
+        f.write(" and more")
+        f.flush()
         f.seek(0)
+        assert f.read() == "text and more" and os.fstat(f.fileno()).st_size == 13
+        (cloud.b / "f").write_text("another")
+        f.seek(0)
+        assert f.read() == "text and more" and (cloud.b / "f").read_text() == "another"
+        os.unlink(cloud.b / "f")
     assert os.listdir(cloud.b) == []
     cloud.refresh()
     assert os.listdir(cloud.b) == []
