@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-static const struct backend_type *const types[] = {&aws_type, &local_type, &mem_type};
+static const struct backend_type *const types[] = {&aws_type, &google_type, &local_type, &mem_type};
 
 const struct backend_type *backend_type_find(const char *name)
 {

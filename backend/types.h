@@ -4,6 +4,7 @@
 
 #include "backend.h"
 
-extern const struct backend_type aws_type;   /* aws/ */
-extern const struct backend_type local_type; /* local/ */
-extern const struct backend_type mem_type;   /* mem/ */
+extern const struct backend_type aws_type;    /* aws/ */
+extern const struct backend_type google_type; /* google/ */
+extern const struct backend_type local_type;  /* local/ */
+extern const struct backend_type mem_type;    /* mem/ */

@@ -40,6 +40,7 @@ static const struct contract_type types[] = {
 	{"mem, objects", "mem", "{\"objects\": true}", mem_drive},
 	{"mem, objects, small pages", "mem", "{\"objects\": true, \"page\": 2}", mem_drive},
 	{"aws", "aws", NULL, NULL},
+	{"google", "google", NULL, NULL},
 };
 
 /* Those that need no server, or the one that $TRAINFS_PEER_TYPE names. */
@@ -65,9 +66,8 @@ static const char *find_python(void)
 
 void contract_reopen(struct contract *c)
 {
-	cleanup_json json_t *options = c->type->options
-					       ? json_loads(c->type->options, 0, NULL)
-					       : json_pack("{s:s}", "endpoint", getenv("TRAINFS_PEER"));
+	cleanup_json json_t *options =
+		json_loads(c->type->options ? c->type->options : getenv("TRAINFS_PEER_OPTIONS"), 0, NULL);
 	const struct backend_conf conf = {
 		.name = "remote", .state_dir = c->state_dir, .options = options, .python = find_python()};
 

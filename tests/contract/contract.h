@@ -23,7 +23,7 @@ struct contract_type {
 	const char *name; /* in messages */
 	const char *type; /* of backend.h */
 	const char *
-		options; /* JSON; NULL: the type is tested at the server $TRAINFS_PEER (tests/peer), and alone */
+		options; /* JSON; NULL: the type is tested at a server (tests/peer), with $TRAINFS_PEER_OPTIONS, and alone */
 	/* Makes the job do what its kind says; NULL: it does so by itself. */
 	void (*drive)(struct backend *be, const char *id, enum contract_job kind);
 };

@@ -435,14 +435,34 @@ OBJECT_TEST(keys_of_every_sort)
 					  "e\314\201",    "/lead",
 					  "//lead",       "a//b",
 					  "a/",           "a/b/",
-					  "a//",          ".",
-					  "..",           "../up",
+					  "a//",          "../up",
 					  "a/../b",       "a/./b",
 					  "*[x]{y}~$!",   "a:b@c,d=e",
 					  "a\tb",         "a|b^c`d"};
 
 	for (size_t i = 0; i < sizeof(key) / sizeof(key[0]); i++)
 		use_key(c, key[i]);
+}
+
+/* A service may refuse them; then it does so always, and nothing else is meant by them. */
+OBJECT_TEST(keys_that_are_all_dots)
+{
+	static const char *const key[] = {".", ".."};
+	struct object_detail detail = {0};
+
+	for (size_t i = 0; i < sizeof(key) / sizeof(key[0]); i++) {
+		if (put(c, key[i], "dots", "", NULL) == 0) {
+			contract_ok(c, backend_object_remove(c->be, B, key[i], NULL, &c->fault));
+			use_key(c, key[i]);
+			continue;
+		}
+		contract_ok(c, put(c, "x", "content", NULL, NULL));
+		contract_fails(c, put(c, key[i], "dots", NULL, NULL), EINVAL);
+		contract_fails(c, copy(c, "x", NULL, key[i], NULL), EINVAL);
+		contract_fails(c, backend_object_get(c->be, B, key[i], &detail, &c->fault), EINVAL);
+		contract_fails(c, backend_object_remove(c->be, B, key[i], NULL, &c->fault), EINVAL);
+		cr_expect(has_content(c, "x", "content"));
+	}
 }
 
 OBJECT_TEST(keys_that_differ_a_little_are_different)

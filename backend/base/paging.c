@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/* A cursor is "MARK.SINCE.UNTIL.TOKEN", numbers in hex. */
+#include "base/paging.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "str.h"
+
+int paging_parse(const char *cursor, struct paging *ret, struct fault *reterr)
+{
+	struct paging paging = {.n_until = 1, .token = ""};
+	int at = 0;
+	if (*cursor) {
+		if (sscanf(cursor, "%16" SCNx64 ".%16" SCNx64 ".%16" SCNx64 ".%n", &paging.mark,
+			   &paging.n_since, &paging.n_until, &at) != 3 ||
+		    at == 0)
+			return fault_set(reterr, EINVAL, "no cursor of a listing: \"%.40s\"", cursor);
+		paging.token = cursor + at;
+	}
+	*ret = paging;
+	return 0;
+}
+
+int paging_next(struct paging *paging, const char *token, struct fault *reterr)
+{
+	uint64_t hash = str_hash(STR_HASH_START, token, strlen(token));
+	if (hash == paging->mark || !strcmp(token, paging->token))
+		return fault_set(reterr, EIO,
+				 "the service gave the same page token again: the list would never end");
+	if (++paging->n_since >= paging->n_until) {
+		paging->mark = hash;
+		paging->n_since = 0;
+		paging->n_until *= 2;
+	}
+	return 0;
+}
+
+void paging_cursor(const struct paging *paging, const char *token, char *ret, size_t size)
+{
+	snprintf(ret, size, "%" PRIx64 ".%" PRIx64 ".%" PRIx64 ".%s", paging->mark, paging->n_since,
+		 paging->n_until, token);
+}

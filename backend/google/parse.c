@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT */
+/* JSON by jansson, which bounds depth and refuses what is not UTF-8; the size is bounded by http/. */
+#include "google/parse.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+
+#include "cleanup.h"
+#include "clock.h"
+#include "str.h"
+
+/* ---- values ---- */
+
+static json_t *load(const char *json, size_t n)
+{
+	json_t *root = n > 0 ? json_loadb(json, n, JSON_ALLOW_NUL, NULL) : NULL;
+	if (json_is_object(root))
+		return root;
+	json_decref(root);
+	return NULL;
+}
+
+/* The text of a member; NULL: none, or one that C cannot hold. Borrowed. */
+static const char *text_of(const json_t *value)
+{
+	const char *text = json_string_value(value);
+	return text && strlen(text) == json_string_length(value) ? text : NULL;
+}
+
+static const char *member(const json_t *object, const char *name)
+{
+	return text_of(json_object_get(object, name));
+}
+
+static bool copy_text(char *to, size_t size, const char *text)
+{
+	size_t n = strlen(text);
+	if (n >= size)
+		return false;
+	memcpy(to, text, n + 1);
+	return true;
+}
+
+/* Fit to stand in a sentence: cut at a character's beginning, blanks for what is not printed. */
+static void copy_sentence(char *to, size_t size, const char *text, size_t n)
+{
+	if (n >= size) {
+		n = size - 1;
+		while (n > 0 && ((unsigned char)text[n] & 0xC0) == 0x80)
+			n--;
+	}
+	for (size_t i = 0; i < n; i++)
+		to[i] = (char)(iscntrl((unsigned char)text[i]) ? ' ' : text[i]);
+	to[n] = '\0';
+}
+
+static int next_token(const json_t *root, char next[static GOOGLE_TOKEN_MAX + 1], struct fault *reterr)
+{
+	json_t *value = json_object_get(root, "nextPageToken");
+	const char *token = text_of(value);
+	if (value && (!token || !copy_text(next, GOOGLE_TOKEN_MAX + 1, token)))
+		return fault_set(reterr, EIO, "the list has a page token that is none");
+	if (!value)
+		*next = '\0';
+	return 0;
+}
+
+/* An array of `root`, NULL when it is not given; false: it is something else. Borrowed. */
+static bool list_of(const json_t *root, const char *name, json_t **ret)
+{
+	*ret = json_object_get(root, name);
+	return !*ret || json_is_array(*ret);
+}
+
+/* ---- errors ---- */
+
+/* In new answers the details are more exact than the list beside them. */
+static const char *reason_of(const json_t *error)
+{
+	const json_t *detail;
+	size_t i;
+	json_array_foreach (json_object_get(error, "details"), i, detail) {
+		const char *type = member(detail, "@type"), *reason = member(detail, "reason");
+		if (type && reason && str_has_suffix(type, "google.rpc.ErrorInfo"))
+			return reason;
+	}
+	const char *reason = member(json_array_get(json_object_get(error, "errors"), 0), "reason");
+	if (!reason)
+		reason = member(error, "status");
+	return reason ? reason : "";
+}
+
+/* One line of plain text. */
+static bool is_sentence(const char *text, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (iscntrl((unsigned char)text[i]) && !(i + 1 == n && text[i] == '\n'))
+			return false;
+	}
+	return n > 0 && !strchr("<{[", *text);
+}
+
+bool google_parse_error(const char *text, size_t n, struct google_error *ret)
+{
+	cleanup_json json_t *root = load(text, n);
+	json_t *error = json_object_get(root, "error");
+	*ret = (struct google_error){0};
+	if (json_is_object(error)) {
+		const char *reason = reason_of(error), *message = member(error, "message");
+		copy_sentence(ret->reason, sizeof(ret->reason), reason, strlen(reason));
+		copy_sentence(ret->message, sizeof(ret->message), message ? message : "",
+			      message ? strlen(message) : 0);
+		return *ret->reason || *ret->message;
+	}
+	if (root || !is_sentence(text, n))
+		return false;
+	copy_sentence(ret->message, sizeof(ret->message), text, n - (text[n - 1] == '\n'));
+	return *ret->message;
+}
+
+/* ---- lists ---- */
+
+int google_parse_buckets(const char *json, size_t n, name_sink sink, void *arg,
+			 char next[static GOOGLE_TOKEN_MAX + 1], struct fault *reterr)
+{
+	cleanup_json json_t *root = load(json, n);
+	json_t *items, *item;
+	size_t i;
+	if (!root || !list_of(root, "items", &items))
+		return fault_set(reterr, EIO, "Cloud Storage answered something that is no list of buckets");
+	int r = next_token(root, next, reterr);
+	if (r < 0)
+		return r;
+	json_array_foreach (items, i, item) {
+		const char *name = member(item, "name");
+		if (!name || !*name)
+			return fault_set(reterr, EIO, "Cloud Storage listed a bucket without a name");
+		r = sink(arg, name);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* A number that JSON has as a text. */
+static bool number_of(const json_t *object, const char *name, int64_t min, int64_t *ret)
+{
+	const char *text = member(object, name);
+	return text && str_to_int(text, min, INT64_MAX, ret) == 0;
+}
+
+/* A member that has its default may be left out. */
+static bool size_of(const json_t *object, int64_t *ret)
+{
+	*ret = 0;
+	return !json_object_get(object, "size") || number_of(object, "size", 0, ret);
+}
+
+/* `updated` moves when only the metadata change. */
+static int64_t time_of(const json_t *object)
+{
+	const char *text = member(object, "timeCreated");
+	int64_t ns;
+	if (!text)
+		text = member(object, "updated");
+	return text && clock_parse(text, &ns) == 0 ? ns : 0;
+}
+
+/* The number without sign or zeros before it. */
+static bool version_of(const json_t *object, char ret[static OBJECT_VERSION_MAX + 1])
+{
+	int64_t generation;
+	if (!number_of(object, "generation", 1, &generation))
+		return false;
+	snprintf(ret, OBJECT_VERSION_MAX + 1, "%lld", (long long)generation);
+	return true;
+}
+
+/* Directly below the prefix, or its marker; a common prefix is one name longer. */
+static bool is_row(const char *key, const char *prefix, bool is_prefix)
+{
+	size_t n = strlen(prefix);
+	if (!*key || strlen(key) > OBJECT_KEY_MAX || strncmp(key, prefix, n) != 0)
+		return false;
+	const char *slash = strchr(key + n, '/');
+	return is_prefix ? slash && !slash[1] : !slash;
+}
+
+/* What a sink said is the result; -EIO of ours comes with a sentence. */
+static int take_row(const json_t *name, const json_t *item, const char *prefix, object_sink sink, void *arg,
+		    struct fault *reterr)
+{
+	struct object_entry entry = {.key = text_of(name), .version = "", .is_prefix = !item};
+	char version[OBJECT_VERSION_MAX + 1];
+	if (json_is_string(name) && !entry.key)
+		return 0; /* has a NUL */
+	bool is_right = entry.key && is_row(entry.key, prefix, entry.is_prefix);
+	if (is_right && item) {
+		is_right = version_of(item, version) && size_of(item, &entry.size_bytes);
+		entry.version = version;
+		entry.changed_ns = time_of(item);
+	}
+	if (!is_right)
+		return fault_set(reterr, EIO,
+				 "Cloud Storage listed something below \"%s\" that cannot be there", prefix);
+	return sink(arg, &entry);
+}
+
+int google_parse_objects(const char *json, size_t n, const char *prefix, object_sink sink, void *arg,
+			 char next[static GOOGLE_TOKEN_MAX + 1], struct fault *reterr)
+{
+	cleanup_json json_t *root = load(json, n);
+	json_t *items, *prefixes, *row;
+	size_t i;
+	if (!root || !list_of(root, "items", &items) || !list_of(root, "prefixes", &prefixes))
+		return fault_set(reterr, EIO,
+				 "Cloud Storage answered something that is no list of what is below \"%s\"",
+				 prefix);
+	int r = next_token(root, next, reterr);
+	json_array_foreach (items, i, row) {
+		if (r == 0)
+			r = take_row(json_object_get(row, "name"), row, prefix, sink, arg, reterr);
+	}
+	json_array_foreach (prefixes, i, row) {
+		if (r == 0)
+			r = take_row(row, NULL, prefix, sink, arg, reterr);
+	}
+	return r;
+}
+
+/* ---- objects ---- */
+
+static int copy_member(const json_t *object, const char *name, char **ret)
+{
+	const char *text = member(object, name);
+	*ret = text ? strdup(text) : NULL;
+	return text && !*ret ? -ENOMEM : 0;
+}
+
+static int copy_metadata(const json_t *object, char **ret)
+{
+	const json_t *metadata = json_object_get(object, "metadata");
+	if (json_object_size(metadata) == 0)
+		return 0;
+	*ret = json_dumps(metadata, JSON_SORT_KEYS | JSON_COMPACT);
+	return *ret ? 0 : -ENOMEM;
+}
+
+static int take_object(const json_t *object, struct object_detail *ret, char crc32c[static GOOGLE_CRC_MAX],
+		       struct fault *reterr)
+{
+	char version[OBJECT_VERSION_MAX + 1];
+	const char *crc = member(object, "crc32c");
+	struct object_detail detail = {0};
+	if (!version_of(object, version) || !size_of(object, &detail.size_bytes))
+		return fault_set(reterr, EIO,
+				 "Cloud Storage told of an object, and not of its generation or size");
+	detail.changed_ns = time_of(object);
+	detail.version = strdup(version);
+	if (!detail.version || copy_member(object, "contentType", &detail.content_type) < 0 ||
+	    copy_member(object, "storageClass", &detail.storage_class) < 0 ||
+	    copy_metadata(object, &detail.metadata) < 0) {
+		object_detail_release(&detail);
+		return fault_set(reterr, ENOMEM, "an object's facts: %s", strerror(ENOMEM));
+	}
+	if (!crc || !copy_text(crc32c, GOOGLE_CRC_MAX, crc))
+		*crc32c = '\0';
+	*ret = detail;
+	return 0;
+}
+
+int google_parse_object(const char *json, size_t n, struct object_detail *ret,
+			char crc32c[static GOOGLE_CRC_MAX], struct fault *reterr)
+{
+	cleanup_json json_t *root = load(json, n);
+	if (!root)
+		return fault_set(reterr, EIO, "Cloud Storage answered something that is no object");
+	return take_object(root, ret, crc32c, reterr);
+}
+
+int google_parse_rewrite(const char *json, size_t n, struct google_rewrite *ret, struct fault *reterr)
+{
+	cleanup_json json_t *root = load(json, n);
+	struct google_rewrite rewrite = {.is_done = json_is_true(json_object_get(root, "done"))};
+	const char *token = member(root, "rewriteToken");
+	char crc[GOOGLE_CRC_MAX];
+	bool is_right = rewrite.is_done ||
+			(token && *token && copy_text(rewrite.token, sizeof(rewrite.token), token) &&
+			 number_of(root, "totalBytesRewritten", 0, &rewrite.n_rewritten));
+	if (!is_right)
+		return fault_set(reterr, EIO, "Cloud Storage answered something that is no state of a copy");
+	int r = rewrite.is_done ? take_object(json_object_get(root, "resource"), &rewrite.object, crc, reterr)
+				: 0;
+	if (r == 0)
+		*ret = rewrite;
+	return r;
+}
+
+/* ---- headers ---- */
+
+int google_parse_stored(const char *range, int64_t *ret)
+{
+	static const char begin[] = "bytes=0-";
+	int64_t last;
+	if (range && (!str_has_prefix(range, begin) ||
+		      str_to_int(range + sizeof(begin) - 1, 0, INT64_MAX - 1, &last) < 0))
+		return -EINVAL;
+	*ret = range ? last + 1 : 0;
+	return 0;
+}
+
+bool google_parse_hash(const char *text, char ret[static GOOGLE_CRC_MAX])
+{
+	static const char name[] = "crc32c=";
+	while (text) {
+		text += strspn(text, " \t,");
+		size_t n = strcspn(text, ", \t");
+		if (strncasecmp(text, name, sizeof(name) - 1) == 0 && n < sizeof(name) - 1 + GOOGLE_CRC_MAX) {
+			n -= sizeof(name) - 1;
+			memcpy(ret, text + sizeof(name) - 1, n);
+			ret[n] = '\0';
+			return n > 0;
+		}
+		text = strchr(text, ',');
+	}
+	return false;
+}

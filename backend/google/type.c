@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Google Cloud. Reading order: address.c and call.c (one call), parse.c and errors.c (what Cloud Storage answers),
+ * buckets.c and objects.c (what the tree asks for), upload.c (objects that are sent in chunks).
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "auth/profile.h"
+#include "clock.h"
+#include "google/google.h"
+
+/* The fields of config.yaml; texts are borrowed from it. */
+struct google_fields {
+	const char *project, *region, *bucket, *endpoint;
+	const json_t *endpoints;
+};
+
+static int google_field(const char *name, const json_t *value, struct google_fields *fields,
+			struct fault *reterr)
+{
+	const struct {
+		const char *name;
+		const char **text;
+	} texts[] = {
+		{"project", &fields->project},
+		{"region", &fields->region},
+		{"bucket", &fields->bucket},
+		{"endpoint", &fields->endpoint},
+	};
+	if (!strcmp(name, "endpoints")) {
+		fields->endpoints = value;
+		return json_is_object(value)
+			       ? 0
+			       : fault_set(reterr, EINVAL,
+					   "endpoints: URLs by service are wanted, as {storage: URL}");
+	}
+	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
+		if (strcmp(name, texts[i].name) != 0)
+			continue;
+		*texts[i].text = json_string_value(value);
+		return *texts[i].text && **texts[i].text
+			       ? 0
+			       : fault_set(reterr, EINVAL, "%s: a text is wanted", name);
+	}
+	return fault_set(reterr, EINVAL,
+			 "%s: no such option of a google remote (project, region, bucket, endpoint, "
+			 "endpoints)",
+			 name);
+}
+
+static int google_fields_parse(const json_t *options, struct google_fields *ret, struct fault *reterr)
+{
+	const char *name;
+	json_t *value;
+	json_object_foreach ((json_t *)options, name, value) {
+		int r = google_field(name, value, ret, reterr);
+		if (r < 0)
+			return r;
+	}
+	if (ret->bucket && !google_is_bucket_name(ret->bucket))
+		return fault_set(reterr, EINVAL, "bucket: \"%s\" is no bucket's name", ret->bucket);
+	return 0;
+}
+
+static void google_close(struct backend *be)
+{
+	if (!be)
+		return;
+	struct google *google = google_of(be);
+	google_credentials_free(google->credentials);
+	if (google->client)
+		http_client_free(google->client);
+	http_free(google->http);
+	free(google->bucket);
+	free(google->region);
+	free(google->storage);
+	free(google);
+}
+
+/* An emulator that the environment names has no accounts; one that the options name may. */
+static int google_is_emulated(const struct google_fields *fields, bool *ret)
+{
+	struct profile_env env = {0};
+	int r = profile_env_read(&env);
+	if (r < 0)
+		return r;
+	*ret = !fields->endpoint && !json_object_get(fields->endpoints, "storage") &&
+	       profile_env_get(&env, "STORAGE_EMULATOR_HOST");
+	profile_env_release(&env);
+	return 0;
+}
+
+static int google_copy_fields(struct google *google, const struct google_fields *fields)
+{
+	google->bucket = fields->bucket ? strdup(fields->bucket) : NULL;
+	google->region = fields->region ? strdup(fields->region) : NULL;
+	return (fields->bucket && !google->bucket) || (fields->region && !google->region) ? -ENOMEM : 0;
+}
+
+static int google_init(struct google *google, const struct backend_conf *conf, struct fault *reterr)
+{
+	struct google_fields fields = {0};
+	bool is_emulated = false, is_custom;
+	int r = google_fields_parse(conf->options, &fields, reterr);
+	if (r < 0)
+		return r;
+	r = http_new(&google->http, reterr);
+	if (r < 0)
+		return r;
+	r = google_copy_fields(google, &fields);
+	if (r == 0)
+		r = google_is_emulated(&fields, &is_emulated);
+	if (r == 0)
+		r = http_client_new(google->http, conf->name, &google->client);
+	if (r < 0)
+		return r;
+	const struct google_options options = {
+		.client = google->client,
+		.project = fields.project,
+		.endpoint = fields.endpoint,
+		.endpoints = fields.endpoints,
+		.is_anonymous = is_emulated,
+	};
+	r = google_credentials_new(&options, &google->credentials, reterr);
+	if (r < 0)
+		return r;
+	return google_credentials_endpoint(google->credentials, "storage", &google->storage, &is_custom,
+					   reterr);
+}
+
+static int google_open(const struct backend_conf *conf, struct backend **ret, struct fault *reterr)
+{
+	struct google *google = calloc(1, sizeof(*google));
+	if (!google)
+		return -ENOMEM;
+	google->base.type = &google_type;
+	int r = google_init(google, conf, reterr);
+	if (r < 0) {
+		google_close(&google->base);
+		return r;
+	}
+	*ret = &google->base;
+	return 0;
+}
+
+/* ---- trainfs check ---- */
+
+static int google_check_count(void *arg, const char *name)
+{
+	*(unsigned *)arg += 1;
+	return 0;
+}
+
+static int google_check_row(void *arg, const struct object_entry *object)
+{
+	return 0;
+}
+
+static void google_check_line(check_sink sink, void *arg, int r, const struct fault *fault,
+			      const char *bucket, const char *right, const char *wrong)
+{
+	cleanup_free char *line = NULL;
+	if (str_format(&line, "%s%s%s%s%s", bucket ? "bucket " : "", bucket ? bucket : "", bucket ? ": " : "",
+		       r == 0 ? right : wrong, r < 0 ? fault->text : "") == 0)
+		sink(arg, r == 0, line);
+}
+
+static void google_check_bucket(struct google *google, check_sink sink, void *arg)
+{
+	struct object_page page;
+	struct fault fault = {0};
+	int r = google_bucket_ops.objects(&google->base, google->bucket, "", "", 1, google_check_row, NULL,
+					  &page, &fault);
+	if (r == -ENOENT)
+		r = fault_set(&fault, ENOENT,
+			      "there is no such bucket; make it: gcloud storage buckets create gs://%s",
+			      google->bucket);
+	google_check_line(sink, arg, r, &fault, google->bucket, "listed", "cannot be listed: ");
+	if (r < 0)
+		return;
+	r = google_upload_try(google, google->bucket, ".trainfs-check", &fault);
+	google_check_line(sink, arg, r, &fault, google->bucket, "may be written to",
+			  "cannot be written to: ");
+}
+
+static void google_check(struct backend *be, check_sink sink, void *arg)
+{
+	struct google *google = google_of(be);
+	struct fault fault = {0};
+	char seen[64];
+	unsigned n = 0;
+	google_credentials_describe(google->credentials, GOOGLE_SCOPE_ALL, clock_wall_ns(), sink, arg);
+	int r = google_bucket_ops.list(be, google_check_count, &n, &fault);
+	snprintf(seen, sizeof(seen), "buckets: %u to be seen", n);
+	google_check_line(sink, arg, r, &fault, NULL, seen, "buckets: ");
+	if (google->bucket)
+		google_check_bucket(google, sink, arg);
+}
+
+const struct backend_type google_type = {
+	.name = "google",
+	.open = google_open,
+	.close = google_close,
+	.check = google_check,
+	.buckets = &google_bucket_ops,
+};

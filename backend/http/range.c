@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/* Reads of objects; see range.h. */
+#include "http/range.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/crc32c.h"
+
+enum { SLOWEST_BYTES_PER_MS = 64 };
+
+int http_transfer_ms(int64_t n)
+{
+	int64_t ms = HTTP_TOTAL_MS + n / SLOWEST_BYTES_PER_MS;
+	return ms < INT32_MAX ? (int)ms : INT32_MAX;
+}
+
+/* "bytes 0-9/100", and no other range than the one that was asked for, cut at the end of the object. */
+static bool is_wanted(struct http_range *range, const char *text)
+{
+	int64_t first = -1, last = -1, size = -1;
+	int end = 0;
+	if (!text ||
+	    sscanf(text, "bytes %" SCNd64 "-%" SCNd64 "/%" SCNd64 "%n", &first, &last, &size, &end) != 3 ||
+	    end == 0 || text[end] || first != range->at || last < first || last >= size)
+		return false;
+	range->size_bytes = size;
+	return last - first + 1 == (size - first < range->n ? size - first : range->n);
+}
+
+/* A server that knows no ranges answers 200 and begins at the beginning: no byte of that is taken. */
+static int on_begin(void *arg, int status, const struct http_headers *headers)
+{
+	struct http_range *range = arg;
+	range->crc = 0;
+	return status == 206 && is_wanted(range, http_headers_get(headers, "Content-Range")) ? 0 : -EIO;
+}
+
+static int on_bytes(void *arg, int64_t at, const void *bytes, size_t n)
+{
+	struct http_range *range = arg;
+	range->crc = crc32c_add(range->crc, bytes, n);
+	if (at + (int64_t)n <= range->n_given)
+		return 0;
+	int64_t n_known = range->n_given > at ? range->n_given - at : 0; /* of an attempt before this one */
+	int r = range->sink(range->arg, (const char *)bytes + n_known, n - (size_t)n_known);
+	if (r == 0)
+		range->n_given = at + (int64_t)n;
+	return r;
+}
+
+void http_range_prepare(struct http_range *range, struct http_request *request,
+			char ret[static HTTP_RANGE_TEXT_MAX])
+{
+	if (range->n > INT64_MAX - range->at)
+		range->n = INT64_MAX - range->at;
+	range->is_kept = range->at == 0 && range->n <= HTTP_RANGE_CHECKED_MAX;
+	request->begin = on_begin;
+	request->sink = range->is_kept ? NULL : on_bytes;
+	request->sink_arg = range;
+	request->max_body = range->n;
+	request->is_bulk = true;
+	request->total_ms = http_transfer_ms(range->n);
+	snprintf(ret, HTTP_RANGE_TEXT_MAX, "bytes=%" PRId64 "-%" PRId64, range->at, range->at + range->n - 1);
+}
+
+int http_range_finish(struct http_range *range, int r, const struct http_reply *reply, const char *crc,
+		      const char *what, struct fault *reterr)
+{
+	char text[CRC32C_TEXT_MAX];
+	if (reply->status == 416)
+		return 0;
+	if (r == -EFBIG)
+		return fault_set(reterr, EIO, "read %s: the service answered with more than was asked for",
+				 what);
+	if (r < 0)
+		return r;
+	if (range->is_kept)
+		range->crc = crc32c_add(0, reply->body.data, reply->body.len);
+	if (crc && range->at == 0 && reply->n_body == range->size_bytes &&
+	    strcmp(crc, crc32c_text(range->crc, text)) != 0)
+		return fault_set(reterr, EIO,
+				 "read %s: the bytes that came have the CRC32C %s, the object has %s", what,
+				 text, crc);
+	return range->is_kept && reply->body.len > 0
+		       ? range->sink(range->arg, reply->body.data, reply->body.len)
+		       : 0;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A range of an object, as every object store gives it: 206 and Content-Range. The bytes reach the caller once and in
+ * order however often the answer breaks off, and no byte does of an answer that is another range than was asked for.
+ */
+#pragma once
+
+#include "http/http.h"
+
+enum { HTTP_RANGE_CHECKED_MAX = 1 << 20 };
+
+/* As bytes_sink of backend.h. */
+typedef int (*http_range_sink)(void *arg, const void *bytes, size_t n);
+
+struct http_range {
+	http_range_sink sink;
+	void *arg;
+	int64_t at, n; /* wanted; n > 0. Cut by http_range_prepare at the last offset that there can be */
+
+	/* range.c's; of the answer under way, on the http thread */
+	int64_t size_bytes; /* of the object */
+	uint32_t crc;       /* CRC32C of what came */
+	int64_t n_given;    /* to the sink, over all attempts */
+	bool is_kept;       /* a short read from the beginning: nobody gets a byte before it was compared */
+};
+
+enum { HTTP_RANGE_TEXT_MAX = 64 };
+
+/* Sink, limits and time of the request; the value of its Range header, which the caller adds, goes to `ret`. */
+void http_range_prepare(struct http_range *range, struct http_request *request,
+			char ret[static HTTP_RANGE_TEXT_MAX]);
+
+/*
+ * What http_perform came to. `crc`: of the whole object, as text, NULL if the service did not tell; compared when the
+ * range was the whole. 0 too for a range that begins where the object ends. `what`: in sentences.
+ */
+int http_range_finish(struct http_range *range, int r, const struct http_reply *reply, const char *crc,
+		      const char *what, struct fault *reterr);
+
+/* How long n bytes may take: http_request.total_ms. */
+int http_transfer_ms(int64_t n);
