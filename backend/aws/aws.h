@@ -73,9 +73,6 @@ int aws_call_perform(struct aws *aws, struct aws_call *call, struct http_reply *
 void aws_reply_error(const struct http_reply *reply, struct aws_error *ret);
 bool aws_reply_is(const struct http_reply *reply, const char *code);
 
-/* How long n bytes may take. */
-int aws_transfer_ms(int64_t n);
-
 /* ---- objects (objects.c) ---- */
 
 enum { AWS_CRC_MAX = 64 };

@@ -1,50 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Buckets, and what is in them page by page: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html */
 #include <errno.h>
-#include <inttypes.h>
 #include <string.h>
 
 #include "aws/aws.h"
+#include "base/paging.h"
 
-enum { AWS_ROWS_MAX = 1000, AWS_CURSOR_HEAD = 3 * (16 + 1) };
+enum { AWS_ROWS_MAX = 1000 };
 
-static_assert(AWS_TOKEN_MAX + AWS_CURSOR_HEAD <= OBJECT_CURSOR_MAX, "a token fits into a cursor");
-
-/* ---- paging that ends: Brent's way of finding a cycle, with the state in the cursor ---- */
-
-struct aws_paging {
-	uint64_t mark;             /* hash of a token seen before */
-	uint64_t n_since, n_until; /* pages since then, and until the next mark */
-	const char *token;         /* of the page to ask for; "": the first */
-};
-
-static int aws_paging_parse(const char *cursor, struct aws_paging *ret)
-{
-	int at = 0;
-	*ret = (struct aws_paging){.n_until = 1, .token = ""};
-	if (!*cursor)
-		return 0;
-	if (sscanf(cursor, "%16" SCNx64 ".%16" SCNx64 ".%16" SCNx64 ".%n", &ret->mark, &ret->n_since,
-		   &ret->n_until, &at) != 3 ||
-	    at == 0)
-		return -EINVAL;
-	ret->token = cursor + at;
-	return 0;
-}
-
-/* -EIO: the token came before, so the pages would come again for ever. */
-static int aws_paging_next(struct aws_paging *paging, const char *token, struct fault *reterr)
-{
-	uint64_t hash = str_hash(STR_HASH_START, token, strlen(token));
-	if (hash == paging->mark || !strcmp(token, paging->token))
-		return fault_set(reterr, EIO, "S3 gave the same page token again: the list would never end");
-	if (++paging->n_since >= paging->n_until) {
-		paging->mark = hash;
-		paging->n_since = 0;
-		paging->n_until *= 2;
-	}
-	return 0;
-}
+static_assert(AWS_TOKEN_MAX + PAGING_HEAD_MAX <= OBJECT_CURSOR_MAX, "a token fits into a cursor");
 
 /* ---- buckets ---- */
 
@@ -84,14 +48,14 @@ static int aws_bucket_list(struct backend *be, name_sink sink, void *arg, struct
 	struct aws *aws = aws_of(be);
 	struct aws_list list = {.aws = aws, .sink = sink, .arg = arg};
 	char token[AWS_TOKEN_MAX + 1] = "", next[AWS_TOKEN_MAX + 1];
-	struct aws_paging paging = {.n_until = 1, .token = token};
+	struct paging paging = {.n_until = 1, .token = token};
 	aws_leftover_sweep(aws);
 	do {
 		int r = aws_list_page(aws, &list, token, next, reterr);
 		if (r == -EPERM && aws->bucket && !*token) /* may use its bucket, and not see the others */
 			return sink(arg, aws->bucket);
 		if (r == 0 && *next)
-			r = aws_paging_next(&paging, next, reterr);
+			r = paging_next(&paging, next, reterr);
 		if (r < 0)
 			return r;
 		memcpy(token, next, sizeof(token));
@@ -160,10 +124,10 @@ static int aws_objects(struct backend *be, const char *bucket, const char *prefi
 	cleanup_http_reply struct http_reply reply = {0};
 	cleanup_call struct aws_call call = {0};
 	char rows[16], next[AWS_TOKEN_MAX + 1];
-	struct aws_paging paging;
-	int r = aws_paging_parse(cursor, &paging);
+	struct paging paging;
+	int r = paging_parse(cursor, &paging, reterr);
 	if (r < 0)
-		return fault_set(reterr, EINVAL, "no cursor of a list of objects: \"%.40s\"", cursor);
+		return r;
 	aws_leftover_sweep(aws);
 	snprintf(rows, sizeof(rows), "%u", max_rows < AWS_ROWS_MAX ? max_rows : AWS_ROWS_MAX);
 	aws_call_init(&call, "GET", bucket, NULL);
@@ -177,13 +141,12 @@ static int aws_objects(struct backend *be, const char *bucket, const char *prefi
 	if (r == 0)
 		r = aws_parse_objects(reply.body.data, reply.body.len, prefix, sink, arg, next, reterr);
 	if (r == 0 && *next)
-		r = aws_paging_next(&paging, next, reterr);
+		r = paging_next(&paging, next, reterr);
 	if (r < 0)
 		return r;
 	*ret = (struct object_page){.has_more = *next};
 	if (*next)
-		snprintf(ret->cursor, sizeof(ret->cursor), "%" PRIx64 ".%" PRIx64 ".%" PRIx64 ".%s",
-			 paging.mark, paging.n_since, paging.n_until, next);
+		paging_cursor(&paging, next, ret->cursor, sizeof(ret->cursor));
 	return 0;
 }
 

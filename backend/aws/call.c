@@ -10,7 +10,7 @@
 
 #include "http/url.h"
 
-enum { AWS_CALL_PLACES_MAX = 3, AWS_REGIONS_MAX = 100000, AWS_SLOWEST_BYTES_PER_MS = 64 };
+enum { AWS_CALL_PLACES_MAX = 3, AWS_REGIONS_MAX = 100000 };
 
 void aws_call_init(struct aws_call *call, const char *method, const char *bucket, const char *key)
 {
@@ -53,12 +53,6 @@ void aws_call_condition(struct aws_call *call, const char *if_version)
 	if (r < 0)
 		call->err = r;
 	aws_call_header(call, "If-Match", quoted);
-}
-
-int aws_transfer_ms(int64_t n)
-{
-	int64_t ms = HTTP_TOTAL_MS + n / AWS_SLOWEST_BYTES_PER_MS;
-	return ms < INT32_MAX ? (int)ms : INT32_MAX;
 }
 
 /* ---- where ---- */

@@ -6,16 +6,13 @@
  * refused because of itself: who was refused after more than one attempt looks what is there (aws_is_done).
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <string.h>
 
 #include "aws/aws.h"
 #include "base/crc32c.h"
+#include "http/range.h"
 
-enum {
-	AWS_CHECKED_MAX = 1 << 20, /* read whole and compared before anybody gets a byte */
-	AWS_COPY_MS = 10 * 60 * 1000,
-};
+enum { AWS_COPY_MS = 10 * 60 * 1000 };
 #define AWS_COPY_MAX (INT64_C(5) << 30) /* of one CopyObject */
 
 /* ---- one object ---- */
@@ -136,108 +133,22 @@ int aws_object_get(struct backend *be, const char *bucket, const char *key, stru
 
 /* ---- reading ---- */
 
-struct aws_read {
-	bytes_sink sink;
-	void *arg;
-	int64_t at, n; /* wanted */
-
-	/* of the answer under way, on the http thread */
-	int64_t size_bytes; /* of the object */
-	uint32_t crc;       /* of what came */
-
-	int64_t n_given; /* to the sink, over all attempts */
-};
-
-/* "bytes 0-9/100", and no other range than the one that was asked for, cut at the end of the object. */
-static bool aws_read_is_range(struct aws_read *read, const char *text)
-{
-	int64_t first = -1, last = -1, size = -1;
-	int end = 0;
-	if (!text ||
-	    sscanf(text, "bytes %" SCNd64 "-%" SCNd64 "/%" SCNd64 "%n", &first, &last, &size, &end) != 3 ||
-	    end == 0 || text[end] || first != read->at || last < first || last >= size)
-		return false;
-	read->size_bytes = size;
-	return last - first + 1 == (size - first < read->n ? size - first : read->n);
-}
-
-/* A server that knows no ranges answers 200 and begins at the beginning: no byte of that is taken. */
-static int aws_read_begin(void *arg, int status, const struct http_headers *headers)
-{
-	struct aws_read *read = arg;
-	read->crc = 0;
-	return status == 206 && aws_read_is_range(read, http_headers_get(headers, "Content-Range")) ? 0
-												    : -EIO;
-}
-
-static int aws_read_sink(void *arg, int64_t at, const void *bytes, size_t n)
-{
-	struct aws_read *read = arg;
-	read->crc = crc32c_add(read->crc, bytes, n);
-	if (at + (int64_t)n <= read->n_given)
-		return 0;
-	int64_t n_known = read->n_given > at ? read->n_given - at : 0; /* of an attempt before this one */
-	int r = read->sink(read->arg, (const char *)bytes + n_known, n - (size_t)n_known);
-	if (r == 0)
-		read->n_given = at + (int64_t)n;
-	return r;
-}
-
-/* Only the sum of the whole object is known. */
-static int aws_read_check(const struct aws_read *read, const struct http_reply *reply, const char *key,
-			  struct fault *reterr)
-{
-	char text[CRC32C_TEXT_MAX];
-	const char *crc = aws_whole_crc(&reply->headers);
-	if (!crc || read->at > 0 || reply->n_body != read->size_bytes ||
-	    !strcmp(crc, crc32c_text(read->crc, text)))
-		return 0;
-	return fault_set(reterr, EIO, "read %s: the bytes that came have the CRC32C %s, the object has %s",
-			 key, text, crc);
-}
-
-static int aws_read_perform(struct aws *aws, struct aws_call *call, struct aws_read *read, const char *key,
-			    struct fault *reterr)
-{
-	cleanup_http_reply struct http_reply reply = {0};
-	bool is_checked = read->at == 0 && read->n <= AWS_CHECKED_MAX;
-	call->request.begin = aws_read_begin;
-	call->request.sink = is_checked ? NULL : aws_read_sink;
-	call->request.sink_arg = read;
-	call->request.max_body = read->n;
-	call->request.is_bulk = true;
-	call->request.total_ms = aws_transfer_ms(read->n);
-	int r = aws_call_perform(aws, call, &reply, reterr);
-	if (reply.status == 416)
-		return 0; /* begins where the object ends */
-	if (r == -EFBIG)
-		return fault_set(reterr, EIO, "read %s: S3 answered with more than was asked for", key);
-	if (r < 0)
-		return r;
-	if (is_checked)
-		read->crc = crc32c_add(0, reply.body.data, reply.body.len);
-	r = aws_read_check(read, &reply, key, reterr);
-	if (r == 0 && is_checked && reply.body.len > 0)
-		r = read->sink(read->arg, reply.body.data, reply.body.len);
-	return r;
-}
-
 int aws_object_read(struct backend *be, const char *bucket, const char *key, const char *version, int64_t at,
 		    int64_t n, bytes_sink sink, void *arg, struct fault *reterr)
 {
+	cleanup_http_reply struct http_reply reply = {0};
 	cleanup_call struct aws_call call = {0};
-	struct aws_read read = {.sink = sink, .arg = arg, .at = at, .n = n};
-	char range[64];
+	struct http_range range = {.sink = sink, .arg = arg, .at = at, .n = n};
+	char text[HTTP_RANGE_TEXT_MAX];
 	if (n == 0)
 		return 0;
-	if (n > INT64_MAX - at)
-		read.n = n = INT64_MAX - at;
-	snprintf(range, sizeof(range), "bytes=%" PRId64 "-%" PRId64, at, at + n - 1);
 	aws_call_init(&call, "GET", bucket, key);
-	aws_call_header(&call, "Range", range);
+	http_range_prepare(&range, &call.request, text);
+	aws_call_header(&call, "Range", text);
 	aws_call_header(&call, "x-amz-checksum-mode", "ENABLED");
 	aws_call_condition(&call, version);
-	return aws_read_perform(aws_of(be), &call, &read, key, reterr);
+	int r = aws_call_perform(aws_of(be), &call, &reply, reterr);
+	return http_range_finish(&range, r, &reply, aws_whole_crc(&reply.headers), key, reterr);
 }
 
 /* ---- writing ---- */
@@ -329,7 +240,7 @@ static int aws_put(struct aws *aws, const char *bucket, const char *key, int fd,
 	call.request.body_fd = fd;
 	call.request.body_n = n;
 	call.request.is_bulk = true;
-	call.request.total_ms = aws_transfer_ms(n);
+	call.request.total_ms = http_transfer_ms(n);
 	r = aws_call_perform(aws, &call, &reply, reterr);
 	if (r == 0)
 		r = aws_put_check(&reply, key, crc, reterr);

@@ -16,6 +16,7 @@
 #include "aws/aws.h"
 #include "base/crc32c.h"
 #include "clock.h"
+#include "http/range.h"
 
 enum {
 	AWS_PATIENCE_MS = 60000, /* without any part getting through */
@@ -114,7 +115,7 @@ static void parts_describe(struct aws_parts *parts, struct aws_call *call, unsig
 	call->request.body_at = at;
 	call->request.body_n = n;
 	call->request.is_bulk = true;
-	call->request.total_ms = aws_transfer_ms(n);
+	call->request.total_ms = http_transfer_ms(n);
 }
 
 /* *ret_is_lost: S3 did not get it, or could not do it now. */
