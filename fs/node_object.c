@@ -123,29 +123,43 @@ static int make_handle_locked(struct object_file *file, int flags, struct handle
 		return r;
 	}
 	file->cached_content = file->content;
-	file->n_open++;
 	h->mode = is_kept ? OPEN_KEEP : OPEN_CACHED;
 	h->state = own;
 	return 0;
 }
 
+/* Somebody is at work on it: its spool stays, and is not sent by itself. */
+static void enter(struct object_file *file)
+{
+	LOCK_SCOPE(&file->objects->lock);
+	file->n_open++;
+}
+
+static void leave(struct object_file *file)
+{
+	LOCK_SCOPE(&file->objects->lock);
+	file->n_open--;
+	spool_closed_locked(file);
+}
+
 static int file_open(struct call *c, struct node *n, int flags, struct handle *h)
 {
 	struct object_file *file = file_of(n);
-	bool is_old;
+	bool is_old = false;
 	int r = object_file_fresh(c, file);
-	if (r == 0 && flags & O_TRUNC && (flags & O_ACCMODE) != O_RDONLY)
-		r = empty(c, file);
 	if (r < 0)
 		return r;
-	{
+	enter(file);
+	if (flags & O_TRUNC && (flags & O_ACCMODE) != O_RDONLY)
+		r = empty(c, file);
+	if (r == 0) {
 		LOCK_SCOPE(&file->objects->lock);
-		if (file->is_stale)
-			return -ESTALE;
 		is_old = file->told_content && file->told_content != file->content;
-		r = make_handle_locked(file, flags, h);
+		r = file->is_stale ? -ESTALE : make_handle_locked(file, flags, h);
 	}
-	if (r == 0 && is_old) /* the size that the kernel believes */
+	if (r < 0)
+		leave(file);
+	else if (is_old) /* the size that the kernel believes */
 		notify_attr_now(c->serve->notify, n);
 	return r;
 }
@@ -158,9 +172,7 @@ static void file_release(struct handle *h)
 		return;
 	reader_close(own->reader);
 	free(own);
-	LOCK_SCOPE(&file->objects->lock);
-	file->n_open--;
-	spool_closed_locked(file);
+	leave(file);
 }
 
 /* ---- bytes ---- */

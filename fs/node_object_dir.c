@@ -245,6 +245,18 @@ static int wait_for_upload(struct call *c, struct object_file *file)
 	return CALL_PARKED;
 }
 
+/* Nothing has its name any more, unless a directory has. */
+static void gone_locked(const struct object_file *file)
+{
+	struct objects *objects = file->objects;
+	char prefix[OBJECT_KEY_MAX + 2];
+	snprintf(prefix, sizeof(prefix), "%s/", file->key);
+	objects_note_gone_locked(objects, file->bucket, file->key);
+	if (!object_dir_known_locked(objects, file->bucket, prefix))
+		objects_missing_locked(objects, file->bucket, file->key,
+				       clock_mono_ms() + OBJECTS_MISSING_MS);
+}
+
 static int unlink_file(struct call *c, struct object_file *file)
 {
 	struct objects *objects = file->objects;
@@ -269,8 +281,7 @@ static int unlink_file(struct call *c, struct object_file *file)
 		return r;
 	c->fault.text[0] = '\0';
 	LOCK_SCOPE(&objects->lock);
-	objects_note_gone_locked(objects, file->bucket, file->key);
-	objects_missing_locked(objects, file->bucket, file->key, clock_mono_ms() + OBJECTS_MISSING_MS);
+	gone_locked(file);
 	object_file_detach_locked(file);
 	if (file->spool)
 		spool_unrecord(file->spool); /* of a write that came between */
@@ -313,8 +324,7 @@ static int clear_target(struct call *c, struct objects *objects, const char *buc
 static int moved_locked(struct object_file *file, const char *bucket, const char *key)
 {
 	struct objects *objects = file->objects;
-	objects_note_gone_locked(objects, file->bucket, file->key);
-	objects_missing_locked(objects, file->bucket, file->key, clock_mono_ms() + OBJECTS_MISSING_MS);
+	gone_locked(file);
 	int r = object_file_move_locked(file, bucket, key);
 	if (r == 0)
 		objects_note_put_locked(objects, bucket, key, file->version ? file->version : "-",

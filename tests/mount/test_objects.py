@@ -59,6 +59,13 @@ class Cloud:
             assert time.monotonic() < time_limit, "the backend has not seen it"
             time.sleep(0.01)
 
+    def forget_pages(self, path):
+        """The next read of it asks the service: neither pages nor what was spooled (until the last close) is left."""
+        wait_for(lambda: self.pending() == [], what="the spools are let go")
+        fd = os.open(path, os.O_RDONLY)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(fd)
+
     def refresh(self):
         (self.m / ".trainfs/ctl").write_text("refresh\n")
 
@@ -360,15 +367,9 @@ def digest(path):
             hashlib.sha256(f.read()).hexdigest()
 
 
-def forget_pages(path):
-    fd = os.open(path, os.O_RDONLY)
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    os.close(fd)
-
-
 def test_reading_in_order(cloud, big):
     path = put_big(cloud, big)
-    forget_pages(path)
+    cloud.forget_pages(path)
     with cloud.cost() as spent:
         assert path.read_bytes() == big
     assert 1 <= spent["read object"] <= 12
@@ -379,7 +380,7 @@ def test_reading_in_order(cloud, big):
 
 def test_reading_at_random(cloud, big):
     path = put_big(cloud, big)
-    forget_pages(path)
+    cloud.forget_pages(path)
     fd = os.open(path, os.O_RDONLY)
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
     places = random.Random(3)
@@ -394,7 +395,7 @@ def test_random_reads_fetch_little(cloud):
     path = cloud.b / "sparse"
     with open(path, "wb") as f:
         f.truncate(size)
-    forget_pages(path)
+    cloud.forget_pages(path)
     fd = os.open(path, os.O_RDONLY)
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
     with cloud.cost() as spent:
@@ -408,7 +409,7 @@ def test_the_ends_of_files(cloud):
     for n in (0, 1, 4095, 4096, 131071, 131072, 131073, (1 << 20) + 131072, (1 << 20) + 131073):
         data = pattern(n, n)
         (cloud.b / "f").write_bytes(data)
-        forget_pages(cloud.b / "f")
+        cloud.forget_pages(cloud.b / "f")
         assert (cloud.b / "f").read_bytes() == data
         with open(cloud.b / "f", "rb") as f:
             f.seek(max(0, n - 3))
@@ -424,7 +425,7 @@ def test_eight_readers_side_by_side(cloud, big):
         names.append(cloud.b / f"copy{i}")
         shutil.copy(path, names[-1])
     for name in names:
-        forget_pages(name)
+        cloud.forget_pages(name)
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         assert set(pool.map(digest, names)) == {hashlib.sha256(big).hexdigest()}
     text = (cloud.m / ".trainfs/stats.tsv").read_text()
@@ -440,7 +441,7 @@ def test_mmap_reads(cloud, big):
 
 def test_a_reader_sees_one_version(cloud, big):
     path = put_big(cloud, big)
-    forget_pages(path)
+    cloud.forget_pages(path)
     with open(path, "rb", buffering=0) as f:
         assert f.read(1000) == big[:1000]
         cloud.happens("object b put big other")
@@ -469,7 +470,7 @@ def test_changes_elsewhere_show_after_ten_seconds(cloud):
 
 def test_a_service_that_hangs_while_it_is_read(cloud, big):
     path = put_big(cloud, big)
-    forget_pages(path)
+    cloud.forget_pages(path)
     cloud.rules("object-read hang 3600000")
     start = time.monotonic()
     with open(path, "rb", buffering=0) as f:
@@ -482,7 +483,7 @@ def test_a_service_that_hangs_while_it_is_read(cloud, big):
 
 def test_a_service_that_fails_while_it_is_read(cloud, big):
     path = put_big(cloud, big)
-    forget_pages(path)
+    cloud.forget_pages(path)
     cloud.rules("object-read fail EACCES")
     assert err_of(path.read_bytes) in (errno.EACCES, errno.EIO)
     assert "EACCES" in cloud.m.errors()
@@ -585,7 +586,7 @@ def test_mmap_writes(cloud):
         view[50000:50004] = b"here"
         view.flush()
     cloud.refresh()
-    forget_pages(cloud.b / "f")
+    cloud.forget_pages(cloud.b / "f")
     assert (cloud.b / "f").read_bytes()[49999:50005] == b"\0here\0"
 
 
@@ -665,7 +666,7 @@ def test_rename_of_an_open_new_file(cloud):
 
 def test_rename_of_a_file_that_is_being_read(cloud, big):
     path = put_big(cloud, big)
-    forget_pages(path)
+    cloud.forget_pages(path)
     with open(path, "rb") as f:
         assert f.read(10) == big[:10]
         os.rename(path, cloud.b / "moved")
@@ -851,7 +852,7 @@ def test_no_room_for_what_is_written(mount, world):
 
 def test_nothing_is_left_open(cloud):
     (cloud.b / "f").write_bytes(pattern(1 << 20))
-    forget_pages(cloud.b / "f")
+    cloud.forget_pages(cloud.b / "f")
     (cloud.b / "f").read_bytes()
     wait_for(lambda: stats(cloud.m, "", "handles") <= 1)
     assert stats(cloud.m, "", "parked") == 0
