@@ -3,11 +3,11 @@
 import concurrent.futures
 import errno
 import hashlib
-import json
 import mmap
 import os
 import random
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -120,12 +120,6 @@ def err_of(call, *args):
     with pytest.raises(OSError) as caught:
         call(*args)
     return caught.value.errno
-
-
-def drop_kernel_cache(m):
-    """What the kernel knows of names and pages; needs root, else the test reads what it wrote."""
-    with open("/proc/sys/vm/drop_caches", "w") as f:
-        f.write("2")
 
 
 # ---- directories
@@ -357,7 +351,6 @@ def big():
 
 def put_big(cloud, big, name="big"):
     (cloud.b / name).write_bytes(big)
-    drop_kernel_cache(cloud.m)
     return cloud.b / name
 
 
@@ -824,7 +817,6 @@ def test_an_upload_that_hangs_holds_up_nothing(cloud):
     cloud.refresh()
     assert len(os.listdir(cloud.b)) == 7 and (cloud.b / "other").read_text() == "x"
     assert time.monotonic() - start < 3
-    import signal
     for caller in callers:
         caller.ends_within(3, signal.SIGKILL)
     cloud.rules()
