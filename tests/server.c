@@ -27,7 +27,7 @@ struct connection {
 
 	/* its thread only */
 	char *buffer; /* what was read and not used */
-	size_t n_buffer;
+	size_t n_buffer, capacity;
 	int n_requests;
 
 	/* protected by server->lock */
@@ -76,10 +76,12 @@ static int64_t now_ms(void)
 /* More bytes into the buffer; false: there are none. */
 static bool connection_fill(struct connection *connection)
 {
-	char *grown = realloc(connection->buffer, connection->n_buffer + PIECE);
-	assert(grown);
-	connection->buffer = grown;
-	ssize_t n = recv(connection->fd, grown + connection->n_buffer, PIECE, 0);
+	if (connection->capacity - connection->n_buffer < PIECE) {
+		connection->capacity = 2 * connection->capacity + PIECE;
+		connection->buffer = realloc(connection->buffer, connection->capacity);
+		assert(connection->buffer);
+	}
+	ssize_t n = recv(connection->fd, connection->buffer + connection->n_buffer, PIECE, 0);
 	if (n <= 0)
 		return false;
 	connection->n_buffer += (size_t)n;
