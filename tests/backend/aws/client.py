@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The bucket of a test, by an independent client (boto3) at $TRAINFS_PEER.
 
-boto.py check BUCKET   stdin: {key: [version, size, sha256]}, and nothing else is there, unfinished uploads neither
-boto.py make BUCKET    puts objects in every way; stdout: {key: [version, size, sha256, content type, metadata]}
+client.py check BUCKET   stdin: {key: [version, size, sha256]}, and nothing else is there, unfinished uploads neither
+client.py make BUCKET    puts objects in every way; stdout: {key: [version, size, sha256, content type, metadata]}
 """
 
 import hashlib
