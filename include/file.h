@@ -16,6 +16,10 @@
 /* A file as NUL-terminated text. -EFBIG over `max` bytes, -ELOOP a symlink, -EISDIR, -EINVAL no regular file. */
 int file_read_all(int dirfd, const char *path, size_t max, char **ret, size_t *ret_len /* may be NULL */);
 
+/* Gives n bytes of `fd` from `at` on to `sink`, block by block; a negative return ends it. -EIO: it is shorter; -ENOMEM. */
+typedef int (*file_sink)(void *arg, const void *bytes, size_t n);
+int file_each_block(int fd, int64_t at, int64_t n, file_sink sink, void *arg);
+
 /* All of it, whatever signals or short writes come between. */
 int file_write_fd(int fd, const void *data, size_t len);
 

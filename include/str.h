@@ -55,6 +55,9 @@ bool str_is_plain_name(const char *s);
 /* Makes such a name: other characters become '_', cut to 127. Empty or NULL gives "_". */
 int str_make_plain_name(const char *s, char **ret);
 
+/* Lower-case hex into `ret`, of 2 * n + 1 bytes, which it returns. */
+char *str_hex(const void *bytes, size_t n, char *ret);
+
 /* FNV-1a, for tables and inode numbers; start with hash = STR_HASH_START to chain. */
 #define STR_HASH_START UINT64_C(14695981039346656037)
 uint64_t str_hash(uint64_t hash, const void *bytes, size_t n);

@@ -10,11 +10,6 @@
 #include "cleanup.h"
 #include "http/url.h"
 
-static void cleanup_headers(struct http_headers *headers)
-{
-	http_headers_release(headers);
-}
-
 int auth_form_add(struct str *form, const char *name, const char *value)
 {
 	if (!value)
@@ -33,7 +28,7 @@ void auth_answer_release(struct http_reply *reply)
 
 int auth_ask(const struct auth_ask *ask, struct http_reply *ret, struct fault *reterr)
 {
-	__attribute__((cleanup(cleanup_headers))) struct http_headers headers = {0};
+	cleanup_http_headers struct http_headers headers = {0};
 	int r = 0;
 	for (size_t i = 0; i < 4 && ask->header[i][0] && r == 0; i++)
 		r = http_headers_add(&headers, ask->header[i][0], ask->header[i][1]);

@@ -38,8 +38,7 @@ static int cache_place(const struct aws_context *context, const struct aws_sourc
 	const char *key = source->sso_cache_key;
 	if (EVP_Digest(key, strlen(key), hash, NULL, EVP_sha1(), NULL) != 1)
 		return -ENOMEM;
-	for (size_t i = 0; i < SHA1_SIZE; i++)
-		(void)snprintf(ret_name + 2 * i, 3, "%02x", hash[i]);
+	(void)str_hex(hash, sizeof(hash), ret_name);
 	memcpy(ret_name + 2 * SHA1_SIZE, ".json", sizeof(".json"));
 	return profile_expand_home(context->env, "~/.aws/sso/cache", ret_dir);
 }

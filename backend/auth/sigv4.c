@@ -12,13 +12,13 @@
 #include <string.h>
 #include <strings.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "auth/secret.h"
 #include "cleanup.h"
+#include "file.h"
 #include "http/url.h"
 
-enum { CACHE_MAX = 8, CACHE_NAME_MAX = 48, HASH_BLOCK = 64 << 10, FIELDS_MAX = 128, PAIRS_MAX = 256 };
+enum { CACHE_MAX = 8, CACHE_NAME_MAX = 48, FIELDS_MAX = 128, PAIRS_MAX = 256 };
 
 static const char algorithm[] = "AWS4-HMAC-SHA256";
 
@@ -45,21 +45,11 @@ void sigv4_date(int64_t now_ns, char ret[static SIGV4_DATE_MAX])
 	(void)strftime(ret, SIGV4_DATE_MAX, "%Y%m%dT%H%M%SZ", &tm);
 }
 
-static void to_hex(const unsigned char bytes[static SIGV4_KEY_SIZE], char ret[static SIGV4_HEX_MAX])
-{
-	static const char digits[] = "0123456789abcdef";
-	for (size_t i = 0; i < SIGV4_KEY_SIZE; i++) {
-		ret[2 * i] = digits[bytes[i] >> 4];
-		ret[2 * i + 1] = digits[bytes[i] & 15];
-	}
-	ret[2 * SIGV4_KEY_SIZE] = '\0';
-}
-
 void sigv4_hash(const void *bytes, size_t n, char ret[static SIGV4_HEX_MAX])
 {
 	unsigned char hash[SIGV4_KEY_SIZE] = {0}; /* should OpenSSL fail, the server will refuse it */
 	(void)EVP_Digest(bytes, n, hash, NULL, EVP_sha256(), NULL);
-	to_hex(hash, ret);
+	(void)str_hex(hash, sizeof(hash), ret);
 }
 
 static void cleanup_digest(EVP_MD_CTX **digest)
@@ -67,27 +57,23 @@ static void cleanup_digest(EVP_MD_CTX **digest)
 	EVP_MD_CTX_free(*digest);
 }
 
+static int digest_add(void *arg, const void *bytes, size_t n)
+{
+	return EVP_DigestUpdate(arg, bytes, n) == 1 ? 0 : -ENOMEM;
+}
+
 int sigv4_hash_fd(int fd, int64_t at, int64_t n, char ret[static SIGV4_HEX_MAX])
 {
 	__attribute__((cleanup(cleanup_digest))) EVP_MD_CTX *digest = EVP_MD_CTX_new();
-	cleanup_free unsigned char *block = malloc(HASH_BLOCK);
 	unsigned char hash[SIGV4_KEY_SIZE];
-	if (!digest || !block || EVP_DigestInit_ex(digest, EVP_sha256(), NULL) != 1)
+	if (!digest || EVP_DigestInit_ex(digest, EVP_sha256(), NULL) != 1)
 		return -ENOMEM;
-	while (n > 0) {
-		ssize_t got = pread(fd, block, n < HASH_BLOCK ? (size_t)n : HASH_BLOCK, at);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			return got < 0 ? -errno : -EIO;
-		if (EVP_DigestUpdate(digest, block, (size_t)got) != 1)
-			return -ENOMEM;
-		at += got;
-		n -= got;
-	}
+	int r = file_each_block(fd, at, n, digest_add, digest);
+	if (r < 0)
+		return r;
 	if (EVP_DigestFinal_ex(digest, hash, NULL) != 1)
 		return -ENOMEM;
-	to_hex(hash, ret);
+	(void)str_hex(hash, sizeof(hash), ret);
 	return 0;
 }
 
@@ -103,7 +89,7 @@ int sigv4_hmac_hex(const unsigned char key[static SIGV4_KEY_SIZE], const char *t
 	unsigned char hash[SIGV4_KEY_SIZE];
 	int r = hmac(key, SIGV4_KEY_SIZE, text, n, hash);
 	if (r == 0)
-		to_hex(hash, ret);
+		(void)str_hex(hash, sizeof(hash), ret);
 	return r;
 }
 

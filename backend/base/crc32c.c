@@ -2,13 +2,11 @@
 /* ISA-L counts (with the processor's own instruction); joining two sums is arithmetic modulo the polynomial. */
 #include "base/crc32c.h"
 
-#include <errno.h>
 #include <isa-l/crc.h>
-#include <unistd.h>
 
-#include "cleanup.h"
+#include "file.h"
 
-enum { CRC32C_STEP = 1 << 30, CRC32C_BUFFER = 256 << 10 };
+enum { CRC32C_STEP = 1 << 30 };
 
 #define CRC32C_POLYNOMIAL UINT32_C(0x82F63B78) /* bits reflected: x^31 is bit 0 */
 #define CRC32C_X8         UINT32_C(0x00800000) /* x^8: one byte further on */
@@ -49,24 +47,20 @@ uint32_t crc32c_join(uint32_t first, uint32_t second, int64_t n_second)
 	return first ^ second;
 }
 
+static int crc32c_add_block(void *arg, const void *bytes, size_t n)
+{
+	uint32_t *crc = arg;
+	*crc = crc32c_add(*crc, bytes, n);
+	return 0;
+}
+
 int crc32c_file(int fd, int64_t at, int64_t n, uint32_t *ret)
 {
-	cleanup_free char *buffer = malloc(CRC32C_BUFFER);
 	uint32_t crc = 0;
-	if (!buffer)
-		return -ENOMEM;
-	while (n > 0) {
-		ssize_t got = pread(fd, buffer, n < CRC32C_BUFFER ? (size_t)n : CRC32C_BUFFER, at);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			return got < 0 ? -errno : -EIO;
-		crc = crc32c_add(crc, buffer, (size_t)got);
-		at += got;
-		n -= got;
-	}
-	*ret = crc;
-	return 0;
+	int r = file_each_block(fd, at, n, crc32c_add_block, &crc);
+	if (r == 0)
+		*ret = crc;
+	return r;
 }
 
 char *crc32c_text(uint32_t crc, char ret[static CRC32C_TEXT_MAX])

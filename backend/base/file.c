@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
@@ -280,4 +281,25 @@ int file_copy(int src_dirfd, const char *src, int dst_dirfd, const char *dst)
 	if (r < 0)
 		(void)unlinkat(dst_dirfd, dst, 0); /* made above, and no use to anyone */
 	return r;
+}
+
+int file_each_block(int fd, int64_t at, int64_t n, file_sink sink, void *arg)
+{
+	enum { BLOCK = 256 << 10 };
+	cleanup_free char *block = malloc(BLOCK);
+	if (!block)
+		return -ENOMEM;
+	while (n > 0) {
+		ssize_t got = pread(fd, block, n < BLOCK ? (size_t)n : BLOCK, at);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return got < 0 ? -errno : -EIO;
+		int r = sink(arg, block, (size_t)got);
+		if (r < 0)
+			return r;
+		at += got;
+		n -= got;
+	}
+	return 0;
 }

@@ -329,6 +329,18 @@ int str_make_plain_name(const char *s, char **ret)
 	return 0;
 }
 
+char *str_hex(const void *bytes, size_t n, char *ret)
+{
+	static const char digits[] = "0123456789abcdef";
+	const unsigned char *byte = bytes;
+	for (size_t i = 0; i < n; i++) {
+		ret[2 * i] = digits[byte[i] >> 4];
+		ret[2 * i + 1] = digits[byte[i] & 15];
+	}
+	ret[2 * n] = '\0';
+	return ret;
+}
+
 uint64_t str_hash(uint64_t hash, const void *bytes, size_t n)
 {
 	const unsigned char *p = bytes;

@@ -2,6 +2,7 @@
 /* File of base/, held to what its header promises. */
 #include "file.h"
 
+#include "cleanup.h"
 #include "scratch.h"
 
 #include <criterion/criterion.h>
@@ -178,4 +179,37 @@ Test(file, only_files_are_copied)
 	cr_expect(eq(int, file_copy(dir, "link", dir, "x"), -ELOOP));
 	cr_expect(eq(int, file_copy(dir, "none", dir, "x"), -ENOENT));
 	cr_expect(eq(int, scratch_count(dir), 2));
+}
+
+struct blocks {
+	int64_t n, most;
+	bool is_right;
+};
+
+static int look_at(void *arg, const void *bytes, size_t n)
+{
+	struct blocks *blocks = arg;
+	const unsigned char *byte = bytes;
+	for (size_t i = 0; i < n; i++)
+		blocks->is_right &= byte[i] == (unsigned char)((blocks->n + (int64_t)i) % 251);
+	blocks->n += (int64_t)n;
+	return blocks->n >= blocks->most ? -EINTR : 0;
+}
+
+Test(file, each_block_of_a_part_is_given_in_order)
+{
+	enum { SIZE = 251 * 4000, AT = 251 * 3 };
+	static unsigned char bytes[SIZE];
+	struct blocks all = {.most = INT64_MAX, .is_right = true}, some = {.most = 1, .is_right = true};
+	for (size_t i = 0; i < SIZE; i++)
+		bytes[i] = (unsigned char)(i % 251);
+	cr_assert(eq(int, file_write_atomic(dir, "f", bytes, SIZE, 0600), 0));
+	cleanup_close int fd = openat(dir, "f", O_RDONLY | O_CLOEXEC);
+	cr_expect(eq(int, file_each_block(fd, AT, SIZE - AT - 9, look_at, &all), 0));
+	cr_expect(all.is_right && all.n == SIZE - AT - 9);
+	cr_expect(eq(int, file_each_block(fd, 0, SIZE, look_at, &some), -EINTR));
+	cr_expect(some.is_right && some.n < SIZE);
+	cr_expect(eq(int, file_each_block(fd, AT, SIZE, look_at, &all), -EIO));
+	cr_expect(eq(int, file_each_block(-1, 0, 1, look_at, &all), -EBADF));
+	cr_expect(eq(int, file_each_block(-1, 0, 0, look_at, &all), 0));
 }

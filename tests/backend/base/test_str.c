@@ -206,6 +206,13 @@ Test(str, a_long_name_is_cut)
 	cr_assert(str_is_plain_name(name));
 }
 
+Test(str, hex_is_of_every_byte)
+{
+	char text[9];
+	cr_expect(eq(str, str_hex("\x00\x9f\xa0\xff", 4, text), "009fa0ff"));
+	cr_expect(eq(str, str_hex("", 0, text), ""));
+}
+
 Test(str, hash_chains)
 {
 	uint64_t whole = str_hash(STR_HASH_START, "ab", 2);
