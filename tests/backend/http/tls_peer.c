@@ -17,18 +17,17 @@ static struct {
 	pid_t pid;
 } peer;
 
-const char TLS_PEER_PYTHON[] =
-	"exec python3 -c 'import sys, ssl, http.server\n"
-	"class H(http.server.SimpleHTTPRequestHandler):\n"
-	"    protocol_version = \"HTTP/1.1\"\n"
-	"    def do_POST(self):\n"
-	"        self.rfile.read(int(self.headers[\"Content-Length\"]))\n"
-	"        self.do_GET()\n"
-	"s = http.server.ThreadingHTTPServer((\"127.0.0.1\", int(sys.argv[1])), H)\n"
-	"c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n"
-	"c.load_cert_chain(\"cert.pem\", \"key.pem\")\n"
-	"s.socket = c.wrap_socket(s.socket, server_side=True)\n"
-	"s.serve_forever()' $1 2>>log";
+const char TLS_PEER_PYTHON[] = "exec python3 -c 'import sys, ssl, http.server\n"
+			       "class H(http.server.SimpleHTTPRequestHandler):\n"
+			       "    protocol_version = \"HTTP/1.1\"\n"
+			       "    def do_POST(self):\n"
+			       "        self.rfile.read(int(self.headers[\"Content-Length\"]))\n"
+			       "        self.do_GET()\n"
+			       "s = http.server.ThreadingHTTPServer((\"127.0.0.1\", int(sys.argv[1])), H)\n"
+			       "c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n"
+			       "c.load_cert_chain(\"cert.pem\", \"key.pem\")\n"
+			       "s.socket = c.wrap_socket(s.socket, server_side=True)\n"
+			       "s.serve_forever()' $1 2>>log";
 
 void tls_peer_run(const char *command)
 {
