@@ -469,7 +469,7 @@ bool backend_bucket_is_dir(const struct backend *be)
 /* "bucket/key", for messages; cut where it is too long. */
 static const char *object_name(const char *bucket, const char *key, char ret[static OBJECT_NAME_MAX])
 {
-	(void)snprintf(ret, OBJECT_NAME_MAX, "%s/%s", bucket, key);
+	(void)snprintf(ret, OBJECT_NAME_MAX, "%.99s/%.99s", bucket, key);
 	return ret;
 }
 

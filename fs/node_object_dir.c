@@ -241,7 +241,7 @@ static int wait_for_upload(struct call *c, struct object_file *file)
 	if (!c->request)
 		return -EAGAIN;
 	request_park(c->request, REQUEST_DEADLINE_MS);
-	waiters_push(&spool->waiters, c->request);
+	waiters_add(&spool->waiters, c->request);
 	return CALL_PARKED;
 }
 

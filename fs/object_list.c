@@ -245,7 +245,7 @@ int object_dir_fetch(struct call *c, struct object_dir *dir, bool is_short)
 		r = c->request ? CALL_PARKED : -EAGAIN;
 		if (c->request) {
 			request_park(c->request, REQUEST_DEADLINE_MS);
-			waiters_push(&dir->for_listing, c->request);
+			waiters_add(&dir->for_listing, c->request);
 		}
 		pthread_mutex_unlock(&objects->lock);
 		return r;

@@ -171,11 +171,5 @@ bool objects_is_missing_locked(const struct objects *objects, const char *bucket
 struct child object_dir_child(struct object_dir *dir);
 struct child object_file_child(struct object_file *file);
 
-/* For whoever waits in a row: under the keeper's lock. Takes no one out. */
-static inline void waiters_push(struct waiters *waiters, struct request *rq)
-{
-	rq->next_waiter = waiters->first;
-	waiters->first = rq;
-}
 /* All in the row fail alike. Not under a lock. */
 void waiters_fail(struct request *row, int error, const struct fault *fault);

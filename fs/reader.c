@@ -481,7 +481,7 @@ ssize_t reader_read(struct call *c, struct reader *reader, char *buf, size_t siz
 		return r;
 	read_ahead_locked(reader);
 	request_park(c->request, left_ms);
-	waiters_push(&reader->waiters, c->request);
+	waiters_add(&reader->waiters, c->request);
 	return CALL_PARKED;
 }
 

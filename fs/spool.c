@@ -261,7 +261,7 @@ static int park_locked(struct call *c, struct spool *spool)
 	if (!c->request)
 		return -EAGAIN;
 	request_park(c->request, 0);
-	waiters_push(&spool->waiters, c->request);
+	waiters_add(&spool->waiters, c->request);
 	return CALL_PARKED;
 }
 

@@ -268,7 +268,7 @@ int spool_deliver(struct call *c, struct object_file *file)
 		return fault_set(&c->fault, EAGAIN,
 				 "too much is being sent already; the bytes are kept in %s", spool->path);
 	request_park(c->request, 0);
-	waiters_push(&spool->waiters, c->request);
+	waiters_add(&spool->waiters, c->request);
 	return CALL_PARKED;
 }
 

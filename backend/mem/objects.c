@@ -170,7 +170,7 @@ int mem_object_get(struct backend *be, const char *bucket, const char *key, stru
 		   struct fault *reterr)
 {
 	struct mem *mem = mem_of(be);
-	struct mem_object object;
+	struct mem_object object = {0};
 	int r = mem_enter(mem, MEM_OBJECT_GET, reterr);
 	if (r == 0)
 		r = find(mem, bucket, key, &object, reterr);
@@ -195,7 +195,7 @@ int mem_object_read(struct backend *be, const char *bucket, const char *key, con
 		    int64_t n, bytes_sink sink, void *arg, struct fault *reterr)
 {
 	struct mem *mem = mem_of(be);
-	struct mem_object object;
+	struct mem_object object = {0};
 	cleanup_free char *buf = malloc(CHUNK);
 	int r = mem_enter(mem, MEM_OBJECT_READ, reterr);
 	if (!buf)
@@ -310,7 +310,7 @@ int mem_object_copy(struct backend *be, const char *bucket, const char *key, con
 		    struct object_detail *ret, struct fault *reterr)
 {
 	struct mem *mem = mem_of(be);
-	struct mem_object from;
+	struct mem_object from = {0};
 	int r = mem_enter(mem, MEM_OBJECT_COPY, reterr);
 	if (r == 0)
 		r = find(mem, bucket, key, &from, reterr);
