@@ -188,8 +188,11 @@ static void google_check(struct backend *be, check_sink sink, void *arg)
 {
 	struct google *google = google_of(be);
 	struct fault fault = {0};
+	cleanup_free char *place = NULL;
 	char seen[64];
 	unsigned n = 0;
+	if (str_format(&place, "Cloud Storage: %s", google->storage) == 0)
+		sink(arg, true, place);
 	google_credentials_describe(google->credentials, GOOGLE_SCOPE_ALL, clock_wall_ns(), sink, arg);
 	int r = google_bucket_ops.list(be, google_check_count, &n, &fault);
 	snprintf(seen, sizeof(seen), "buckets: %u to be seen", n);

@@ -212,6 +212,7 @@ Test(google_type, check_says_what_may_be_done)
 	cleanup_free char *text = checked(MAY_ALL);
 
 	cr_expect(eq(ptr, strstr(text, "WRONG"), NULL), "%s", text);
+	cr_expect(str_has_prefix(text, "ok Cloud Storage: http://127.0.0.1:"), "%s", text);
 	cr_expect(ne(ptr, strstr(text, "ok credentials: none, access is anonymous"), NULL), "%s", text);
 	cr_expect(ne(ptr, strstr(text, "ok buckets: 1 to be seen"), NULL), "%s", text);
 	cr_expect(ne(ptr, strstr(text, "ok bucket my-bucket: listed"), NULL), "%s", text);
