@@ -239,8 +239,8 @@ static int run_read(struct request *rq)
 		return -ENOMEM;
 	ssize_t n = kind->read ? kind->read(&rq->call, rq->handle, rq->data, rq->size, rq->offset)
 			       : handle_read_text(rq->handle, rq->data, rq->size, rq->offset);
-	if (n < 0)
-		return (int)n; /* parked: it is another thread's now */
+	if (n < 0) /* also when it is parked: it may be another thread's by now */
+		return (int)n;
 	rq->done = n;
 	return 0;
 }
@@ -270,9 +270,8 @@ static int run_write(struct request *rq)
 			return -ENOMEM;
 		memcpy(rq->data, rq->written, rq->size);
 	}
-	if (n == CALL_PARKED)
-		return CALL_PARKED; /* it is another thread's now */
-	rq->done = n;
+	if (n < 0)
+		return (int)n;
 	rq->handle->is_written = true;
 	rq->done = n;
 	return 0;

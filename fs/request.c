@@ -210,10 +210,8 @@ static void request_run_blocking(void *arg)
 	}
 	rq->call.may_block = true;
 	int r = rq->run(rq);
-	if (r == CALL_PARKED)
-		return; /* it is another thread's now, and may be gone */
-	rq->call.may_block = false;
-	request_finish(rq, r);
+	if (r != CALL_PARKED) /* else it may be another thread's by now, or gone */
+		request_finish(rq, r);
 }
 
 void request_resume(struct request *rq)
