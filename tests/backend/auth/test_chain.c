@@ -278,6 +278,13 @@ Test(chain, a_file_that_cannot_be_read_is_named)
 	cr_assert(strstr(test.fault.text, "hidden") == NULL);
 }
 
+Test(chain, the_null_device_stands_for_no_file)
+{
+	const char *pairs[] = {"AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", NULL};
+	cr_assert(zero(int, profile_env_from(pairs, &test.env)));
+	cr_assert(zero(int, profile_files_read(&test.env, &test.files, &test.fault)), "%s", test.fault.text);
+}
+
 /* ---- region, endpoint ---- */
 
 static void check_region(const char *wanted)

@@ -99,6 +99,7 @@ Test(tls, a_client_may_trust_others)
 		cr_expect(eq(int, ask_peer(i), 0), "%s", world.fault.text);
 	cr_assert(eq(int, http_client_new(world.http, "other", &client), 0));
 	const struct http_request request = {.method = "GET", .url = tls_peer_url()};
+	http_reply_release(&world.reply);
 	cr_expect(eq(int, http_perform(client, &request, &world.reply, &world.fault), -EHOSTUNREACH));
 	http_client_free(client);
 	cr_assert(eq(int, http_client_set_ca(world.client, NULL), 0));
