@@ -10,6 +10,7 @@
 
 #include "auth/secret.h"
 #include "cleanup.h"
+#include "str.h"
 
 struct reader {
 	struct ini ini;
@@ -46,8 +47,10 @@ static struct span trim(struct span s)
 
 static char *copy(struct span s, bool is_lower)
 {
-	char *text = strndup(s.at, s.n);
-	for (char *p = text; is_lower && p && *p; p++)
+	char *text = NULL; /* `s` is in the middle of what may have no NUL at all */
+	if (str_format(&text, "%.*s", (int)s.n, s.at) < 0)
+		return NULL;
+	for (char *p = text; is_lower && *p; p++)
 		*p = (char)tolower((unsigned char)*p);
 	return text;
 }

@@ -45,8 +45,8 @@ static void read_google(const char *text, size_t n)
 static void split(const char *text, size_t n)
 {
 	char **argv = NULL;
-	char *copy = strndup(text, n);
-	if (copy && command_split(copy, &argv) == 0) {
+	char *copy = NULL; /* not by strndup: strict_string_checks wants a NUL at the end of `text` */
+	if (str_format(&copy, "%.*s", (int)n, text) == 0 && command_split(copy, &argv) == 0) {
 		if (!argv[0])
 			abort();
 		command_free(argv);
