@@ -87,7 +87,7 @@ def test_manual_of_the_configuration_names_every_field(unpacked, tmp_path):
         assert field in ("gcp", "local") or f"{field}:" in text, field
     source = gzip.decompress((unpacked / "usr/share/man/man5/trainfs-config.5.gz").read_bytes()).decode()
     examples = [e for e in re.findall(r"^\.Bd.*\n((?:.*\n)*?)\.Ed", source, re.MULTILINE) if "remotes:" in e]
-    assert len(examples) == 2
+    assert len(examples) == 3
     for example in examples:
         config.write_text(example)
         output_of(program, "config", "-c", config)
