@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "aws/aws.h"
+#include "base/options.h"
 #include "clock.h"
 
 /* The fields of config.yaml; texts are borrowed from it. */
@@ -16,45 +17,17 @@ struct aws_fields {
 	const json_t *endpoints;
 };
 
-static int aws_field(const char *name, const json_t *value, struct aws_fields *fields, struct fault *reterr)
-{
-	const struct {
-		const char *name;
-		const char **text;
-	} texts[] = {
-		{"profile", &fields->profile}, {"region", &fields->region},     {"bucket", &fields->bucket},
-		{"role", &fields->role},       {"endpoint", &fields->endpoint},
-	};
-	if (!strcmp(name, "endpoints")) {
-		fields->endpoints = value;
-		return json_is_object(value)
-			       ? 0
-			       : fault_set(reterr, EINVAL,
-					   "endpoints: URLs by service are wanted, as {s3: URL}");
-	}
-	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
-		if (strcmp(name, texts[i].name) != 0)
-			continue;
-		*texts[i].text = json_string_value(value);
-		return *texts[i].text && **texts[i].text
-			       ? 0
-			       : fault_set(reterr, EINVAL, "%s: a text is wanted", name);
-	}
-	return fault_set(reterr, EINVAL,
-			 "%s: no such option of an aws remote (profile, region, bucket, role, endpoint, "
-			 "endpoints)",
-			 name);
-}
-
 static int aws_fields_parse(const json_t *options, struct aws_fields *ret, struct fault *reterr)
 {
-	const char *name;
-	json_t *value;
-	json_object_foreach ((json_t *)options, name, value) {
-		int r = aws_field(name, value, ret, reterr);
-		if (r < 0)
-			return r;
-	}
+	const struct option_text text[] = {{"profile", &ret->profile},
+					   {"region", &ret->region},
+					   {"bucket", &ret->bucket},
+					   {"role", &ret->role},
+					   {"endpoint", &ret->endpoint}};
+	int r = options_parse(options, "an aws remote", text, sizeof(text) / sizeof(*text), &ret->endpoints,
+			      reterr);
+	if (r < 0)
+		return r;
 	if (ret->region && !aws_is_region(ret->region))
 		return fault_set(reterr, EINVAL, "region: \"%s\" is no region's name, as us-east-1",
 				 ret->region);

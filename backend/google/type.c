@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "auth/profile.h"
+#include "base/options.h"
 #include "clock.h"
 #include "google/google.h"
 
@@ -16,48 +17,16 @@ struct google_fields {
 	const json_t *endpoints;
 };
 
-static int google_field(const char *name, const json_t *value, struct google_fields *fields,
-			struct fault *reterr)
-{
-	const struct {
-		const char *name;
-		const char **text;
-	} texts[] = {
-		{"project", &fields->project},
-		{"region", &fields->region},
-		{"bucket", &fields->bucket},
-		{"endpoint", &fields->endpoint},
-	};
-	if (!strcmp(name, "endpoints")) {
-		fields->endpoints = value;
-		return json_is_object(value)
-			       ? 0
-			       : fault_set(reterr, EINVAL,
-					   "endpoints: URLs by service are wanted, as {storage: URL}");
-	}
-	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
-		if (strcmp(name, texts[i].name) != 0)
-			continue;
-		*texts[i].text = json_string_value(value);
-		return *texts[i].text && **texts[i].text
-			       ? 0
-			       : fault_set(reterr, EINVAL, "%s: a text is wanted", name);
-	}
-	return fault_set(reterr, EINVAL,
-			 "%s: no such option of a google remote (project, region, bucket, endpoint, "
-			 "endpoints)",
-			 name);
-}
-
 static int google_fields_parse(const json_t *options, struct google_fields *ret, struct fault *reterr)
 {
-	const char *name;
-	json_t *value;
-	json_object_foreach ((json_t *)options, name, value) {
-		int r = google_field(name, value, ret, reterr);
-		if (r < 0)
-			return r;
-	}
+	const struct option_text text[] = {{"project", &ret->project},
+					   {"region", &ret->region},
+					   {"bucket", &ret->bucket},
+					   {"endpoint", &ret->endpoint}};
+	int r = options_parse(options, "a google remote", text, sizeof(text) / sizeof(*text), &ret->endpoints,
+			      reterr);
+	if (r < 0)
+		return r;
 	if (ret->bucket && !google_is_bucket_name(ret->bucket))
 		return fault_set(reterr, EINVAL, "bucket: \"%s\" is no bucket's name", ret->bucket);
 	return 0;
