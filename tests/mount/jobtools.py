@@ -69,7 +69,7 @@ def wait_state(m, job, wanted=ENDED, timeout=30, remote="local"):
     return wait_for(lambda: (s := state(m, job, remote)) in wanted and s, timeout, f"{job} is one of {wanted}")
 
 
-def only_job(m, remote="local", timeout=20):
+def only_job(m, remote="local", timeout=30):
     """Waits for a first job and gives its id; there must be no other."""
     found = wait_for(lambda: jobs(m, remote), timeout, "a job")
     assert len(found) == 1, found
@@ -105,6 +105,11 @@ def stats(m, *names):
     pytest.fail(f"stats.tsv has no {names}:\n" + (m / ".trainfs/stats.tsv").read_text())
 
 
+def wait_parked(m, n=1):
+    """Until the daemon keeps so many calls waiting: one that it has not read yet is nothing to it."""
+    wait_for(lambda: stats(m, "", "parked") >= n, what=f"{n} calls wait")
+
+
 class Caller:
     """A process of its own that makes one call on the mount, and says when it begins."""
 
@@ -126,7 +131,7 @@ class Caller:
             where = Path(f"/proc/{self.process.pid}/wchan").read_text()
         return any(name in where for name in ("fuse", "request_wait", "d_alloc_parallel", "lookup", "rwsem", "folio"))
 
-    def wait_blocked(self, timeout=10):
+    def wait_blocked(self, timeout=30):
         wait_for(lambda: self.process.poll() is not None or self.is_blocked(), timeout, "the caller waits")
         assert self.process.poll() is None, f"it did not wait: {self.result()}"
 
@@ -135,10 +140,10 @@ class Caller:
         out, _ = self.process.communicate(timeout=timeout)
         return out.split("\n")[:-1]
 
-    def ends_within(self, seconds, number):
-        """Sends the signal; the process must be gone in time."""
+    def ends_by(self, number, seconds):
+        """Sends the signal; it, and no answer, must end the process in time."""
         self.process.send_signal(number)
-        self.process.wait(seconds)
+        assert self.process.wait(seconds) == -number
         self.process.stdout.close()
         self.process.stdin.close()
 

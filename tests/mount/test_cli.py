@@ -237,7 +237,7 @@ def test_mount_8_through_mount_fuse(world, tmp_path):
     assert "fuse.trainfs local:" in mount_lines(ml)[0]
     done = world.shell(["umount", str(ml)])
     assert done.returncode == 0, done.stderr
-    wait_for(lambda: records(world) == [], 20, "the daemon has ended")
+    wait_for(lambda: records(world) == [], what="the daemon has ended")
 
 
 @needs_root
@@ -393,7 +393,7 @@ def test_a_stopped_daemon_is_told_apart_from_a_dead_one(mount, world):
         m.signal(signal.SIGCONT)
 
 
-@pytest.mark.time_limit(90)
+@pytest.mark.time_limit(180)
 def test_ctrl_c_while_mounting_leaves_nothing(world, tmp_path):
     """At whatever moment it comes: no mount, no process, or a mount that is whole."""
     ml = tmp_path / "ml"
@@ -413,7 +413,7 @@ def test_ctrl_c_while_mounting_leaves_nothing(world, tmp_path):
             assert p.returncode in (8, -signal.SIGINT)
             # before the signals are blocked there is no daemon yet
             assert not is_mounted(ml)
-        wait_for(lambda: not [pid for pid in world.strays() if is_daemon(pid)], 10, "no daemon")
+        wait_for(lambda: not [pid for pid in world.strays() if is_daemon(pid)], what="no daemon")
 
 
 def is_daemon(pid):

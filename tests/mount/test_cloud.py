@@ -94,7 +94,7 @@ def tree(directory):
     return directory
 
 
-@pytest.mark.time_limit(120)
+@pytest.mark.time_limit(240)
 def test_what_tools_write_is_what_others_read(service, bucket, tmp_path):
     source = tree(tmp_path / "source")
     sh = "cp -r {0}/. . && echo more >> a.txt && sed -i s/b/B/ deep/er/b.txt && mv deep moved && mkdir kept && " \
@@ -110,7 +110,7 @@ def test_what_tools_write_is_what_others_read(service, bucket, tmp_path):
     assert without_markers(service.contents()) == there
 
 
-@pytest.mark.time_limit(120)
+@pytest.mark.time_limit(240)
 def test_what_others_write_is_what_tools_read(service, bucket):
     told = service.client(TESTS / "backend" / service.type / "client.py", "make", BUCKET)
     (bucket.parent.parent.parent / ".trainfs/ctl").write_text("refresh\n")

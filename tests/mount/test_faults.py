@@ -107,7 +107,7 @@ def kill_at(world, tmp_path):
     return KillAt()
 
 
-@pytest.mark.time_limit(120)
+@pytest.mark.time_limit(240)
 @pytest.mark.parametrize("way", ["sync", "mv"])
 def test_killed_at_any_change_of_the_disk(mount, tmp_path, world, kill_at, way):
     """Whatever the step: one job, or the draft, and never both; and what was told to be submitted is."""
@@ -129,7 +129,7 @@ def test_killed_at_any_change_of_the_disk(mount, tmp_path, world, kill_at, way):
                                             all(row["state"] in ENDED for row in jobs(m)))
             except OSError:
                 return False
-        wait_for(settled, 20)
+        wait_for(settled)
         died = not m.is_alive()
         m.is_expected_dead = True
         if not died:
@@ -523,7 +523,7 @@ def log_size(world):
     return int(os.environ.get("TRAINFS_TEST_LOG_MB", "200" if is_sanitized(world.program) else "1024")) << 20
 
 
-@pytest.mark.time_limit(120)
+@pytest.mark.time_limit(240)
 @pytest.mark.parametrize("made_by", ["head -c {size} /dev/zero | tr '\\0' x", "yes 'a line of a log' | head -c {size}"],
                          ids=["without-newline", "lines"])
 def test_a_huge_log(mount, tmp_path, world, made_by):
@@ -575,7 +575,7 @@ def test_a_job_that_forks_leaves_no_children(mount, tmp_path, end):
 
 # ---- crowds
 
-@pytest.mark.time_limit(120)
+@pytest.mark.time_limit(240)
 def test_200_drafts_at_once(mount, tmp_path, world):
     crowd = tmp_path / "crowd"
     for i in range(200):

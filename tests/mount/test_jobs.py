@@ -161,11 +161,11 @@ def test_a_copy_with_all_links_followed(mnt, tmp_path):
 
 def test_cancel(mnt, tmp_path, gate):
     job = running(submit(mnt, gated(tmp_path, gate, before='sh -c "sleep 1000" & echo $! > "$OUTPUT/pid"\n')))
-    child = int(wait_for(lambda: (job / "output/pid").exists() and text(job / "output/pid").strip(), 10, "its child"))
+    child = int(wait_for(lambda: (job / "output/pid").exists() and text(job / "output/pid").strip(), what="its child"))
     run(mnt, "sh", "-c", 'echo cancel > "$1/ctl"', "-", job)
     assert ended(job) == "CANCELLED"
     assert text(job / "ctl") == "delete\n" and not (job / "done").exists()
-    wait_for(lambda: not is_running(child), 10, "its child is gone")
+    wait_for(lambda: not is_running(child), what="its child is gone")
     states = [json.loads(line)["state"] for line in text(job / "events.jsonl").splitlines()]
     assert "CANCELLING" in states and states[-1] == "CANCELLED"
 
@@ -415,7 +415,7 @@ def test_an_executable_that_cannot_be_run_tells_why(mnt, tmp_path):
     assert "nowhere-to-be-found" in text(job / "why")
 
 
-@pytest.mark.time_limit(120)
+@pytest.mark.time_limit(240)
 def test_requirements_that_cannot_be_had(mount, tmp_path):
     m = mount(env={"PIP_NO_INDEX": "1"})
     pkg = package(tmp_path / "mnist", {"main.py": "print(1)\n", "requirements.txt": "no-such-package-here==1.0\n"})
@@ -438,7 +438,7 @@ def test_slots(mount, tmp_path):
     gates[0].open()
     succeeded(js[0])
     running(js[2])
-    wait_for(lambda: text(js[3] / "why").count("1"), 10, "the last one is first in the queue")
+    wait_for(lambda: text(js[3] / "why").count("1"), what="the last one is first in the queue")
     for g in gates[1:]:
         g.open()
     for j in js:
@@ -504,8 +504,8 @@ def test_a_job_that_ended_while_nobody_looked(mount, tmp_path, gate):
     job = running(submit(m, gated(tmp_path, gate, after=f'echo away\n: > "{tmp_path}/over"\n')))
     m.unmount()
     gate.open()
-    wait_for((tmp_path / "over").exists, 10, "the job is over")
-    wait_for(lambda: not m.world.strays(), 10, "and its supervisor")
+    wait_for((tmp_path / "over").exists, what="the job is over")
+    wait_for(lambda: not m.world.strays(), what="and its supervisor")
     m = mount()
     assert text(job / "state") == "SUCCEEDED\n" and text(job / "log") == "started\naway\n"
     assert text(job / "exit") == "0\n" and (job / "done").exists()
@@ -529,7 +529,7 @@ def test_queued_jobs_run_while_nothing_is_mounted(mount, tmp_path, gate):
     second = submit(m, package(tmp_path / "second", script=f': > "{tmp_path}/ran"\necho second\n'))
     m.unmount()
     gate.open()
-    wait_for((tmp_path / "ran").exists, 15, "the second job runs too")
+    wait_for((tmp_path / "ran").exists, what="the second job runs too")
     m = mount()
     succeeded(first)
     assert text(succeeded(second) / "log") == "second\n"
@@ -546,14 +546,14 @@ def supervisors(m):
 
 def test_a_killed_supervisor(mnt, tmp_path, gate):
     job = running(submit(mnt, gated(tmp_path, gate, before='echo $$ > "$OUTPUT/pid"\n')))
-    pid = int(wait_for(lambda: (job / "output/pid").exists() and text(job / "output/pid").strip(), 10, "its pid"))
+    pid = int(wait_for(lambda: (job / "output/pid").exists() and text(job / "output/pid").strip(), what="its pid"))
     with open(f"/proc/{pid}/stat", encoding="ascii") as f:
         parent = int(f.read().rpartition(")")[2].split()[1])
     assert parent != mnt.pid
     os.kill(parent, signal.SIGKILL)
     assert ended(job) == "FAILED"
     assert "supervisor" in text(job / "why") and "killed" in text(job / "why")
-    wait_for(lambda: not is_running(pid), 10, "nothing of the job is left")
+    wait_for(lambda: not is_running(pid), what="nothing of the job is left")
     succeeded(submit(mnt, package(tmp_path / "next", script=HELLO)))
 
 
@@ -563,7 +563,7 @@ def test_a_job_does_not_hold_the_mount(mnt, tmp_path, gate):
     mnt.unmount()
     assert not os.path.ismount(mnt)
     gate.open()
-    wait_for(lambda: not mnt.world.strays(), 10, "the job has ended")
+    wait_for(lambda: not mnt.world.strays(), what="the job has ended")
     assert job
 
 

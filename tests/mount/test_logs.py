@@ -25,7 +25,7 @@ class Stepped:
         # opened for both, so that it never sees an end before it is told
         script = f'exec 3<>"{self.pipe}"\nwhile read -r line <&3; do test "$line" = end && exit 0; eval "$line"; done\n'
         self.job = running(submit(m, package(tmp_path / name, script=script)))
-        self.fd = wait_for(self._open, 20, "the job listens")
+        self.fd = wait_for(self._open, what="the job listens")
 
     def _open(self):
         try:
@@ -62,10 +62,10 @@ class Reader:
         while chunk := os.read(self.process.stdout.fileno(), 65536):
             self.text += chunk.decode(errors="replace")
 
-    def expect(self, text, timeout=10):
+    def expect(self, text, timeout=30):
         wait_for(lambda: text in self.text, timeout, f"{text!r} in what was read: {self.text!r}")
 
-    def wait(self, timeout=10):
+    def wait(self, timeout=30):
         code = self.process.wait(timeout)
         self.thread.join(timeout)
         return code
@@ -76,8 +76,8 @@ class Reader:
     def __exit__(self, *args):
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(10)
-        self.thread.join(10)
+        self.process.wait(30)
+        self.thread.join(30)
         self.process.stdout.close()
 
 
@@ -133,9 +133,9 @@ def test_less_follows(stepped, tmp_path):
     def screen():
         return subprocess.run([*tmux, "capture-pane", "-p"], capture_output=True, text=True, check=False).stdout
     try:
-        wait_for(lambda: "one\n" in screen(), 10, "less shows the first line")
+        wait_for(lambda: "one\n" in screen(), what="less shows the first line")
         stepped.do("echo two")
-        wait_for(lambda: "two\n" in screen(), 10, "less follows")
+        wait_for(lambda: "two\n" in screen(), what="less follows")
     finally:
         subprocess.run([*tmux, "kill-server"], check=False)
 
@@ -145,12 +145,12 @@ def test_the_log_grows_for_a_reader_that_asks_again(stepped):
     with open(path, "rb") as f:
         assert f.read() == b""
         stepped.do("echo one")
-        assert wait_for(f.read, 10, "the first line") == b"one\n"
+        assert wait_for(f.read, what="the first line") == b"one\n"
         stepped.do("echo two")
-        assert wait_for(f.read, 10, "the second line") == b"two\n"
+        assert wait_for(f.read, what="the second line") == b"two\n"
         assert os.fstat(f.fileno()).st_size == 8
     stepped.do("echo three")
-    wait_for(lambda: path.stat().st_size == 14, 10, "a size that grows though nobody reads")
+    wait_for(lambda: path.stat().st_size == 14, what="a size that grows though nobody reads")
     assert text(path) == "one\ntwo\nthree\n"
 
 
@@ -178,7 +178,7 @@ def test_sizes_are_what_wc_counts(mnt, tmp_path, tool):
 
 def test_wc_of_a_growing_log(mnt, stepped):
     stepped.do("seq 1000")
-    wait_for(lambda: run(mnt, "wc", "-l", stepped.job / "log").split()[0] == "1000", 10, "all of its lines")
+    wait_for(lambda: run(mnt, "wc", "-l", stepped.job / "log").split()[0] == "1000", what="all of its lines")
     assert run(mnt, "grep", "-c", "", stepped.job / "log") == "1000\n"
     assert run(mnt, "tail", "-n", "1", stepped.job / "log") == "1000\n"
 
@@ -208,7 +208,7 @@ def test_the_log_can_be_mapped(mnt, tmp_path):
 
 def test_a_growing_log_can_be_mapped(stepped):
     stepped.do("seq 1000")
-    wait_for(lambda: text(stepped.job / "log").endswith("\n1000\n"), 10)
+    wait_for(lambda: text(stepped.job / "log").endswith("\n1000\n"))
     with open(stepped.job / "log", "rb") as f, mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ) as map_:
         assert map_[:] == (stepped.job / "log").read_bytes()
 
@@ -282,7 +282,7 @@ def test_follow_ends_for_a_cancelled_job(stepped):
 @pytest.mark.parametrize("name", ["wait", "follow"])
 def test_waiting_can_be_interrupted(stepped, name):
     with Reader("cat", stepped.job / name) as cat:
-        wait_for(lambda: waits_for_us(cat.process.pid), 5, "cat is in read(2)")
+        wait_for(lambda: waits_for_us(cat.process.pid), what="cat is in read(2)")
         cat.process.terminate()
         assert cat.wait(5) == -15
 
@@ -339,7 +339,7 @@ def test_select_of_state(stepped):
         os.read(fd, 100)
         assert select.select([], [], [fd], 0)[2] == []
         stepped.do("end")
-        assert select.select([], [], [fd], 10)[2] == [fd]
+        assert select.select([], [], [fd], 30)[2] == [fd]
     finally:
         os.close(fd)
 
@@ -356,7 +356,7 @@ class Inotify:
         assert wd >= 0, os.strerror(ctypes.get_errno())
         return wd
 
-    def expect(self, wd, mask, timeout=10):
+    def expect(self, wd, mask, timeout=30):
         def has_come():
             try:
                 data = os.read(self.fd, 65536)

@@ -84,8 +84,8 @@ def test_an_id_that_is_used_again_is_another_job(mnt, tmp_path):
     assert following.stdout.readline() == "second\n"
     assert waiting.poll() is None and not (place / "done").exists()
     gate.write_text("end\n")
-    assert waiting.communicate(timeout=20)[0] == "SUCCEEDED\n"
-    assert following.communicate(timeout=20)[0] == "end\n"
+    assert waiting.communicate(timeout=60)[0] == "SUCCEEDED\n"
+    assert following.communicate(timeout=60)[0] == "end\n"
     assert (place / "log").read_text() == "second\nend\n"
 
 

@@ -283,7 +283,7 @@ def play(mine, plain, seed, count):
     assert_same(mine, plain, f"seed {seed}, at the end")
 
 
-@pytest.mark.time_limit(60 + OPS // 100)
+@pytest.mark.time_limit(120 + OPS // 50)
 @pytest.mark.parametrize("place", ["drafts/work", "buckets/work"])
 def test_random_operations(mnt, tmp_path, place):
     print(f"TRAINFS_RANDOM_SEED={SEED} TRAINFS_RANDOM_OPS={OPS}")

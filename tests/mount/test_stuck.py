@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from conftest import is_mounted, is_running, wait_for
-from jobtools import Caller, contents, copy, jobs, package, state, stats, submit, sync, wait_state
+from jobtools import Caller, contents, copy, jobs, package, state, stats, submit, sync, wait_parked, wait_state
 
-AT_ONCE = 2.0  # seconds: what "held up by nothing" means on a busy machine with sanitizers
+AT_ONCE = 10.0  # seconds: a busy machine with sanitizers needs less, who waits for a service 15 at least
 
 
 class Far:
@@ -88,9 +88,9 @@ def use_local(m, tmp_path, name):
         (m / ".trainfs/remotes.tsv").read_text()
         (m / ".trainfs/stats.tsv").read_text()
     source = package(tmp_path / "src" / name, f"echo {name}")
-    with in_time(2 * AT_ONCE):
+    with in_time():
         job = submit(m, source)
-    with in_time(4 * AT_ONCE):
+    with in_time():
         assert (m / f"local/jobs/{job}/follow").read_text() == f"{name}\n"
         assert (m / f"local/jobs/{job}/wait").read_text() == "SUCCEEDED\n"
     with in_time():
@@ -114,7 +114,7 @@ def test_twelve_blocked_readers_and_a_listing(far, tmp_path):
             assert jobs(m, "far")[0]["id"] == "j1"
         use_local(m, tmp_path, "beside")
         for i, caller in enumerate(callers):
-            caller.ends_within(AT_ONCE, signal.SIGKILL if i % 2 else signal.SIGINT)  # in any order
+            caller.ends_by(signal.SIGKILL if i % 2 else signal.SIGINT, AT_ONCE)  # in any order
         assert wait_for(lambda: stats(m, "", "parked") == 0, what="nothing is parked")
         use_local(m, tmp_path, "after")
     finally:
@@ -127,7 +127,7 @@ def test_twelve_blocked_readers_and_a_listing(far, tmp_path):
 
 def test_a_remote_that_hangs_from_the_start(far, tmp_path):
     far.rules("* hang 3600000")
-    with in_time(10):
+    with in_time():
         m = far.mount()
     use_local(m, tmp_path, "alone")
     callers = [Caller("os.listdir(argv[0])", m / "far/jobs"), Caller("open(argv[0]).read()", m / "far/jobs.tsv"),
@@ -159,7 +159,7 @@ def test_a_remote_that_fails_from_the_start(far, tmp_path):
             return os.listdir(m / "far/jobs") == ["j1"]
         except OSError:
             return False
-    wait_for(is_back, 20, "the listing is back")
+    wait_for(is_back, what="the listing is back")
     assert [line.split("\t")[2] for line in (m / ".trainfs/remotes.tsv").read_text().splitlines()
             if line.startswith("far\t")] == ["ok"]
 
@@ -168,7 +168,7 @@ def test_what_is_known_stays_readable_when_the_network_goes(far):
     m = far.mount()
     job = running_job(m, far)
     far.rules("* fail EHOSTUNREACH")
-    wait_for(lambda: "EHOSTUNREACH" in (m / ".trainfs/remotes.tsv").read_text(), 20, "the failure is noticed")
+    wait_for(lambda: "EHOSTUNREACH" in (m / ".trainfs/remotes.tsv").read_text(), what="the failure is noticed")
     assert os.listdir(m / "far/jobs") == ["j1"] and (job / "state").read_text() == "RUNNING\n"
     assert jobs(m, "far")[0]["state"] == "RUNNING"
     age = [line for line in (m / ".trainfs/remotes.tsv").read_text().splitlines() if line.startswith("far\t")][0]
@@ -197,6 +197,12 @@ def draft_in(m, tmp_path, name, place="train"):
     return m / f"far/{place}/{name}"
 
 
+def phases(m):
+    """What becomes of each draft: open, queued, checking, sending."""
+    rows = (m / "far/transfers.tsv").read_text().splitlines()[1:]
+    return {row.split("\t")[1]: row.split("\t")[2] for row in rows}
+
+
 def blocked_calls(m, far, tmp_path, tag):
     """Callers that wait for the remote, each in a directory of its own; name -> Caller."""
     far.happens(*(f"job {tag}{i} state RUNNING" for i in range(4)), f"job {tag}e state SUCCEEDED",
@@ -223,7 +229,7 @@ def blocked_calls(m, far, tmp_path, tag):
     return callers
 
 
-@pytest.mark.time_limit(90)
+@pytest.mark.time_limit(180)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_every_blocked_caller_can_be_killed(far, tmp_path, number):
     m = far.mount()
@@ -232,13 +238,15 @@ def test_every_blocked_caller_can_be_killed(far, tmp_path, number):
         waiting = {name: caller for name, caller in callers.items() if name not in ("mkdir", "ls")}
         for name, caller in waiting.items():
             caller.wait_blocked()
+        # a request that the daemon has not read yet is taken back when its caller is killed
+        wait_for(lambda: phases(m)["adraft"] != "open", what="the daemon has been asked to submit")
         late = []
         for name, caller in callers.items():
             caller.process.send_signal(number)
-        end = time.monotonic() + AT_ONCE + 1
+        end = time.monotonic() + AT_ONCE
         for name, caller in callers.items():
             try:
-                caller.process.wait(max(0.0, end - time.monotonic()))
+                assert caller.process.wait(max(0.0, end - time.monotonic())) == -number, name
             except subprocess.TimeoutExpired:
                 late.append(name)
         assert late == []
@@ -262,11 +270,11 @@ def test_followers_that_were_killed_leave_the_log_to_others(mount, tmp_path):
     try:
         for _ in range(4):
             caller = Caller("f = open(argv[0]); f.readline(); f.readline()", follow)
-            caller.wait_blocked()
-            caller.ends_within(AT_ONCE, signal.SIGKILL)
+            wait_parked(m)
+            caller.ends_by(signal.SIGKILL, AT_ONCE)
             wait_for(lambda: stats(m, "", "parked") == 0, what="its request is answered")
         last = Caller("open(argv[0]).read()", follow)
-        last.wait_blocked()
+        wait_parked(m)
         with in_time():
             assert (m / f"local/jobs/{job}/log").read_text() == "said\n"
     finally:
@@ -275,7 +283,7 @@ def test_followers_that_were_killed_leave_the_log_to_others(mount, tmp_path):
     wait_for(lambda: is_quiet(m), what="all handles are closed")
 
 
-@pytest.mark.time_limit(120)
+@pytest.mark.time_limit(240)
 def test_every_wait_ends_by_itself(far, tmp_path):
     """Those that wait for a service, not for an event: within 30 s, with ETIMEDOUT; nothing is left behind."""
     m = far.mount()
@@ -340,16 +348,13 @@ def test_transfers_name_what_waits(far, tmp_path):
     far.rules("* hang 3600000")
     callers = [Caller("os.fsync(os.open(argv[0], os.O_RDONLY))", draft_in(m, tmp_path, f"d{i}")) for i in range(20)]
 
-    def phases():
-        rows = (m / "far/transfers.tsv").read_text().splitlines()[1:]
-        return {row.split("\t")[1]: row.split("\t")[2] for row in rows}
     try:
-        wait_for(lambda: set(phases().values()) == {"checking", "queued"}, what="some are checked, the others wait")
-        assert sorted(phases()) == sorted(f"d{i}" for i in range(20))
+        wait_for(lambda: set(phases(m).values()) == {"checking", "queued"}, what="some are checked, the others wait")
+        assert sorted(phases(m)) == sorted(f"d{i}" for i in range(20))
     finally:
         far.rules()
     assert [caller.result() for caller in callers] == [["0"]] * 20
-    assert phases() == {}
+    assert phases(m) == {}
 
 
 # ---- unmounting
@@ -359,13 +364,13 @@ def test_unmount_while_a_reader_waits(mount, world, tmp_path):
     job = submit(m, package(tmp_path / "src" / "slow", "while :; do sleep 0.1; done"))
     waiter = Caller("open(argv[0]).read()", m / f"local/jobs/{job}/wait")
     try:
-        waiter.wait_blocked()
+        wait_parked(m)
         done = world.run("unmount", m)
         assert done.returncode == 32 and f"  {waiter.process.pid} " in done.stderr, done.stderr
         assert is_mounted(m) and m.is_alive() and waiter.process.poll() is None
         done = world.run("unmount", "--lazy", m)
         assert done.returncode == 0, done.stderr
-        with in_time(10):
+        with in_time():
             assert waiter.result()[-1] in (str(errno.EINTR), str(errno.ENOTCONN), str(errno.ECONNABORTED))
         assert m.wait() == 0 and not is_mounted(m)
     finally:
@@ -377,16 +382,15 @@ def test_a_signal_ends_what_waits(mount, tmp_path, number):
     m = mount()
     job = submit(m, package(tmp_path / "src" / "slow", "while :; do sleep 0.1; done"))
     callers = [Caller("open(argv[0]).read()", m / f"local/jobs/{job}/{name}") for name in ("wait", "follow", "wait")]
-    for caller in callers:
-        caller.wait_blocked()
+    wait_parked(m, len(callers))
     m.signal(number)
-    with in_time(10):
+    with in_time():
         for caller in callers:
             assert caller.result()[-1] in (str(errno.EINTR), str(errno.ENOTCONN), str(errno.ECONNABORTED))
         assert m.wait() == 0 and not is_mounted(m)
 
 
-@pytest.mark.time_limit(90)
+@pytest.mark.time_limit(180)
 def test_a_signal_ends_a_mount_whose_remote_hangs(far, tmp_path):
     """Its callers go at once; it waits 30 s for what is on its way, and the journal has the rest."""
     m = far.mount()
@@ -395,9 +399,9 @@ def test_a_signal_ends_a_mount_whose_remote_hangs(far, tmp_path):
     far.rules("* hang 3600000", "check ok")
     os.rename(draft, m / "far/train/sent")
     caller = Caller("open(argv[0]).read()", job / "api.json")
-    caller.wait_blocked()
+    wait_parked(m)
     m.signal(signal.SIGTERM)
-    with in_time(AT_ONCE + 1):
+    with in_time():
         assert caller.result()[-1] in (str(errno.EINTR), str(errno.ENOTCONN), str(errno.ECONNABORTED))
     assert m.wait(40) == 0 and not is_mounted(m)
     assert far.accepted() == []
@@ -412,11 +416,11 @@ def test_a_second_sigterm_does_not_wait(far):
     job = running_job(m, far)
     far.rules("* hang 3600000")
     caller = Caller("open(argv[0]).read()", job / "api.json")
-    caller.wait_blocked()
+    wait_parked(m)
     m.signal(signal.SIGTERM)
     assert caller.result()[-1] != "0"
     m.signal(signal.SIGTERM)
-    with in_time(5):
+    with in_time():
         assert m.wait() == 0 and not is_mounted(m)
 
 
@@ -533,8 +537,8 @@ def test_killed_and_replayed_against_a_service(far, tmp_path, point, at_first):
         use_local(m, tmp_path, "beside")
         assert far.accepted() == before
         far.rules()
-    wait_for(lambda: len(far.accepted()) == 1, 20, "it is there")
-    wait_for(lambda: os.listdir(m / "far/train") == [] and os.listdir(m / "far/drafts") == [], 20)
+    wait_for(lambda: len(far.accepted()) == 1, what="it is there")
+    wait_for(lambda: os.listdir(m / "far/train") == [] and os.listdir(m / "far/drafts") == [])
     job = far.accepted()[0]
     assert os.readlink(m / "far/submitted/digits") == f"../jobs/{job}"
     wait_state(m, job, "QUEUED", remote="far")
@@ -566,7 +570,7 @@ def test_kill_of_the_daemon_frees_every_caller(far, tmp_path):
             callers[name].wait_blocked()
         m.kill()
         for caller in callers.values():
-            assert caller.result(timeout=10)[-1] != "0"
+            assert caller.result()[-1] != "0"
         assert not any(is_running(caller.process.pid) for caller in callers.values())
     finally:
         for caller in callers.values():

@@ -279,12 +279,12 @@ def test_ctrl_c_at_a_sync(mnt, tmp_path):
         to = copy_in(mnt, package(tmp_path / f"p{i}", script=HELLO))
         p = subprocess.Popen(["sync", str(to)], stderr=subprocess.DEVNULL)
         p.send_signal(signal.SIGINT)
-        p.wait(10)
+        p.wait(30)
 
         def where(to=to):
             return [to.exists(), os.path.lexists(mnt / "local/submitted" / to.name),
                     (mnt / "local/drafts" / to.name).exists()]
-        wait_for(lambda: where()[1], 15, "it goes on by itself, or settles")
+        wait_for(lambda: where()[1], what="it goes on by itself, or settles")
         wait_for(lambda: where() == [False, True, False], 5, f"one place for it: {where()}")
         succeeded(submitted(mnt, to.name))
     assert len(jobs(mnt)) == 5
@@ -317,7 +317,7 @@ def test_unmount_names_who_follows(mnt, tmp_path):
         assert done.returncode == 32 and str(tail.pid) in done.stderr and "log" in done.stderr
     finally:
         tail.kill()
-        tail.wait(10)
+        tail.wait(30)
         tail.stdout.close()
     gate.open()
     succeeded(job)

@@ -83,7 +83,7 @@ def run_job(m, where, script, spec=None, files=None):
 
 
 def running(job):
-    wait_for(lambda: (job / "state").read_text() == "RUNNING\n", 20, f"{job.name} runs")
+    wait_for(lambda: (job / "state").read_text() == "RUNNING\n", what=f"{job.name} runs")
     return job
 
 
@@ -95,7 +95,7 @@ class Gate:
         os.mkfifo(self.path)
 
     def open(self):
-        fd = wait_for(self._try, 20, f"somebody reads {self.path}")
+        fd = wait_for(self._try, what=f"somebody reads {self.path}")
         os.write(fd, b"go\n")
         os.close(fd)
 
@@ -159,7 +159,7 @@ for line in sys.stdin:
     def end(self):
         self.process.stdin.close()
         self.process.stdout.close()
-        self.process.wait(10)
+        self.process.wait(30)
 
     def __enter__(self):
         return self
