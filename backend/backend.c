@@ -466,6 +466,12 @@ bool backend_bucket_is_dir(const struct backend *be)
 	return OP(be, buckets, dir);
 }
 
+const char *backend_bucket_version_name(const struct backend *be)
+{
+	assert(be && be->type->buckets && be->type->buckets->version_name);
+	return be->type->buckets->version_name;
+}
+
 /* "bucket/key", for messages; cut where it is too long. */
 static const char *object_name(const char *bucket, const char *key, char ret[static OBJECT_NAME_MAX])
 {

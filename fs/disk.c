@@ -519,10 +519,15 @@ static int disk_fsync(struct call *c, struct handle *h, bool data_only)
 	return (data_only ? fdatasync(h->fd) : fsync(h->fd)) < 0 ? -errno : 0;
 }
 
-static int disk_error(struct call *c, struct node *n, struct str *ret)
+/* Why a draft was refused: of its top directory. */
+static int disk_xattrs(struct call *c, struct node *n, const char *name, json_t *ret)
 {
 	const struct disk_file *file = disk_file_of(n);
-	return file->is_top && file->root->draft ? draft_verdict(file->root->draft, ret) : -ENODATA;
+	cleanup_str struct str text = {0};
+	int r = file->is_top && file->root->draft ? draft_verdict(file->root->draft, &text) : -ENODATA;
+	if (r < 0)
+		return r == -ENODATA ? 0 : r;
+	return json_object_set_new(ret, "error", json_string_nocheck(text.data)) < 0 ? -ENOMEM : 0;
 }
 
 /* What nobody changes may be kept; of the rest the disk is as quick. */
@@ -535,7 +540,7 @@ static enum open_mode disk_entries_mode(struct node *dir)
 const struct node_kind kind_disk = {
 	.entries_mode = disk_entries_mode,
 	.name = "disk",
-	.error = disk_error,
+	.xattrs = disk_xattrs,
 	.getattr = disk_getattr,
 	.hash = disk_hash,
 	.same = disk_same,

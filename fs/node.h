@@ -11,6 +11,7 @@
 #include "fault.h"
 #include "str.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
@@ -106,8 +107,11 @@ struct node_kind {
 	int (*setattr)(struct call *c, struct node *n, struct handle *h, const struct stat *st, int to_set,
 		       struct attr *ret);
 
-	/* -o xattr, user.error: why the newest attempt here failed. From memory; -ENODATA. May be NULL. */
-	int (*error)(struct call *c, struct node *n, struct str *ret);
+	/*
+	 * -o xattr: adds the extended attributes to the object `ret`, NAME of user.NAME -> text. `name`: the one that is
+	 * asked for, so that what costs more may be left out; NULL: all. May be NULL.
+	 */
+	int (*xattrs)(struct call *c, struct node *n, const char *name, json_t *ret);
 
 	/* -- directories -- */
 	int (*lookup)(struct call *c, struct node *dir, const char *name, struct child *ret);

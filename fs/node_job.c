@@ -138,15 +138,15 @@ static int job_rename(struct call *c, struct node *dir, const char *name, struct
 	return newdir->remote == dir->remote ? refuse(c, dir) : -EXDEV;
 }
 
-/* Only what is at hand: a listing that asks for every job's must not cost a call a job. */
-static int job_error(struct call *c, struct node *n, struct str *ret)
+/* Why it failed. Only what is at hand: a listing that asks for every job's must not cost a call a job. */
+static int job_xattrs(struct call *c, struct node *n, const char *name, json_t *ret)
 {
 	struct job *job = n->obj;
 	jobs_lock(job->remote->jobs);
 	const char *why = job->row.state == JOB_FAILED && job->facts ? job->facts->detail.why : NULL;
-	int r = why ? str_append(ret, why) : -ENODATA;
+	int r = why ? json_object_set_new(ret, "error", json_string_nocheck(why)) : 0;
 	jobs_unlock(job->remote->jobs);
-	return r;
+	return r < 0 ? -ENOMEM : 0;
 }
 
 static enum open_mode dir_entries_mode(struct node *dir)
@@ -157,7 +157,7 @@ static enum open_mode dir_entries_mode(struct node *dir)
 const struct node_kind kind_job = {
 	.entries_mode = dir_entries_mode,
 	.name = "job",
-	.error = job_error,
+	.xattrs = job_xattrs,
 	.type = S_IFDIR,
 	.getattr = job_getattr,
 	.lookup = job_lookup,

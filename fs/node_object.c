@@ -366,6 +366,7 @@ const struct node_kind kind_object_file = {
 	.setattr = file_setattr,
 	.ino = file_ino,
 	.drop = file_drop,
+	.xattrs = object_xattrs,
 	.open = file_open,
 	.read = file_read,
 	.write = file_write,

@@ -9,6 +9,8 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "remote.h"
+#include "serve_private.h"
+#include "spool.h"
 
 #include <errno.h>
 #include <string.h>
@@ -126,8 +128,23 @@ static int count_one(void *arg, const struct object_entry *object)
 	return 0;
 }
 
+/* For -o xattr takes `detail` over, where it tells of the same version. No service has more metadata than some KiB. */
+static void keep_facts_locked(struct object_file *file, struct object_detail *detail)
+{
+	enum { METADATA_MAX = 32 << 10 };
+	if (!file->objects->remote->serve->ops.getxattr || !file->version ||
+	    strcmp(file->version, detail->version) != 0)
+		return;
+	object_detail_release(&file->facts);
+	file->facts = *detail;
+	*detail = (struct object_detail){0};
+	file->facts_ms = clock_mono_ms();
+	if (file->facts.metadata && strlen(file->facts.metadata) > METADATA_MAX)
+		file->facts.metadata[0] = '\0';
+}
+
 static int take_detail(struct objects *objects, const char *bucket, const char *key,
-		       const struct object_detail *detail, struct child *ret)
+		       struct object_detail *detail, struct child *ret)
 {
 	struct object_file *file;
 	int r;
@@ -141,8 +158,10 @@ static int take_detail(struct objects *objects, const char *bucket, const char *
 		if (r < 0 && file)
 			object_file_unref_locked(file);
 	} while (r == -ESTALE); /* an open one made way */
-	if (r == 0)
+	if (r == 0) {
+		keep_facts_locked(file, detail);
 		*ret = object_file_child(file);
+	}
 	return r;
 }
 
@@ -238,6 +257,8 @@ static int ask_file(struct call *c, struct object_file *file)
 	LOCK_SCOPE(&objects->lock);
 	if (r == 0 && !file->spool)
 		r = object_file_set_locked(file, detail.version, detail.size_bytes, detail.changed_ns, false);
+	if (r == 0)
+		keep_facts_locked(file, &detail);
 	if (r == -ENOENT) {
 		c->fault.text[0] = '\0';
 		objects_note_gone_locked(objects, bucket, key);
@@ -284,6 +305,17 @@ int object_file_fresh(struct call *c, struct object_file *file)
 		if (r <= 0)
 			return r;
 	}
+}
+
+int object_file_know(struct call *c, struct object_file *file)
+{
+	{
+		LOCK_SCOPE(&file->objects->lock);
+		if (is_recent(file->facts_ms, OBJECTS_FRESH_MS) || (file->spool && file->spool->is_dirty))
+			return 0;
+	}
+	int r = call_may_block(c, file->objects->remote);
+	return r < 0 ? r : ask_file(c, file);
 }
 
 /* ---- buckets ---- */

@@ -182,6 +182,7 @@ void object_file_unref_locked(struct object_file *file)
 	free(file->bucket);
 	free(file->key);
 	free(file->version);
+	object_detail_release(&file->facts);
 	free(file);
 }
 
@@ -212,6 +213,8 @@ int object_file_set_locked(struct object_file *file, const char *version, int64_
 			file->content = ++file->objects->n_contents;
 		free(file->version);
 		file->version = copy;
+		object_detail_release(&file->facts);
+		file->facts_ms = 0;
 	}
 	file->size_bytes = size_bytes;
 	file->changed_ns = changed_ns;
@@ -401,7 +404,7 @@ static size_t forget_locked(struct objects *objects, void **dirs, void **files, 
 				dirs[n_dirs++] = dir;
 		}
 		for (struct object_file *file = objects->file[i]; file; file = file->next) {
-			file->fresh_ms = 0;
+			file->fresh_ms = file->facts_ms = 0;
 			if (n_files < max)
 				files[n_files++] = file;
 		}

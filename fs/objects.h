@@ -55,11 +55,13 @@ struct object_file {
 	bool is_told;   /* of that, in errors */
 	char *version;
 	int64_t size_bytes, changed_ns;
-	int64_t fresh_ms;        /* when that was so; 0: to be asked again */
-	uint64_t content;        /* another number for another content, made elsewhere */
-	uint64_t cached_content; /* of the pages that the kernel has */
-	uint64_t told_content;   /* of the attributes that it has */
-	struct spool *spool;     /* what was written here; NULL: nothing */
+	int64_t fresh_ms;           /* when that was so; 0: to be asked again */
+	struct object_detail facts; /* -o xattr: what the service told of `version`, zeroed: nothing */
+	int64_t facts_ms;           /* when; 0: to be asked */
+	uint64_t content;           /* another number for another content, made elsewhere */
+	uint64_t cached_content;    /* of the pages that the kernel has */
+	uint64_t told_content;      /* of the attributes that it has */
+	struct spool *spool;        /* what was written here; NULL: nothing */
 };
 
 enum {
@@ -143,6 +145,12 @@ int object_file_check_locked(struct call *c, struct object_file *file);
 /* Known or new, referenced; NULL: out of memory. */
 struct object_file *object_file_get_locked(struct objects *objects, const char *bucket, const char *key);
 struct object_file *object_file_find_locked(struct objects *objects, const char *bucket, const char *key);
+/* Brings file->facts, for -o xattr; of what is not delivered yet there are none. Asks at most once. */
+int object_file_know(struct call *c, struct object_file *file);
+/* As `xattrs` of node.h (object_xattr.c). */
+int object_xattrs(struct call *c, struct node *n, const char *name, json_t *ret);
+/* What a detail shows: content-type, storage-class, meta.NAME. Names that cannot be one are left out. -ENOMEM. */
+int object_xattrs_add(const struct object_detail *facts, json_t *ret);
 void object_file_unref(struct object_file *file);
 void object_file_unref_locked(struct object_file *file);
 bool object_file_is_fresh_locked(const struct object_file *file);

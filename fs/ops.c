@@ -434,38 +434,59 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 
 /* ---- extended attributes ---- */
 
-static const char error_name[] = "user.error";
+static const char xattr_prefix[] = "user.";
+enum { XATTR_PREFIX = sizeof(xattr_prefix) - 1 };
 
 static int run_getxattr(struct request *rq)
 {
-	cleanup_str struct str text = {0};
-	if (strcmp(rq->name, error_name) != 0 || !rq->node->kind->error)
+	const char *name = rq->new_name + XATTR_PREFIX;
+	if (!str_has_prefix(rq->new_name, xattr_prefix) || !rq->node->kind->xattrs)
 		return -ENODATA;
-	int r = rq->node->kind->error(&rq->call, rq->node, &text);
+	cleanup_json json_t *all = json_object();
+	int r = all ? rq->node->kind->xattrs(&rq->call, rq->node, name, all) : -ENOMEM;
 	if (r < 0)
 		return r;
-	rq->done = text.len;
-	return str_steal(&text, &rq->text);
+	const json_t *value = json_object_get(all, name);
+	if (!value)
+		return -ENODATA;
+	rq->done = json_string_length(value);
+	rq->text = malloc(rq->done + 1);
+	if (!rq->text)
+		return -ENOMEM;
+	memcpy(rq->text, json_string_value(value), rq->done + 1);
+	return 0;
 }
 
 static void op_getxattr(fuse_req_t req, fuse_ino_t id, const char *name, size_t size)
 {
-	struct request *rq = ops_name_request(req, id, name, "getxattr", run_getxattr, reply_xattr);
+	struct request *rq = request_new(req, id, "getxattr", run_getxattr, reply_xattr);
 	if (!rq)
 		return;
 	rq->size = size;
-	request_start(rq);
+	rq->new_name = strdup(name);
+	if (rq->new_name)
+		request_start(rq);
+	else
+		request_finish(rq, -ENOMEM);
 }
 
 static int run_listxattr(struct request *rq)
 {
+	cleanup_json json_t *all = json_object();
 	cleanup_str struct str text = {0};
-	int r = rq->node->kind->error ? rq->node->kind->error(&rq->call, rq->node, &text) : -ENODATA;
-	if (r < 0 && r != -ENODATA)
+	int r = all ? 0 : -ENOMEM;
+	if (r == 0 && rq->node->kind->xattrs)
+		r = rq->node->kind->xattrs(&rq->call, rq->node, NULL, all);
+	if (r < 0)
 		return r;
-	rq->done = r == 0 ? sizeof(error_name) : 0;
-	rq->text = strdup(error_name);
-	return rq->text ? 0 : -ENOMEM;
+	const char *name;
+	json_t *value;
+	json_object_foreach (all, name, value) {
+		str_append(&text, xattr_prefix);
+		str_append_n(&text, name, strlen(name) + 1);
+	}
+	rq->done = text.len;
+	return str_steal(&text, &rq->text);
 }
 
 static void op_listxattr(fuse_req_t req, fuse_ino_t id, size_t size)

@@ -225,6 +225,8 @@ typedef int (*bytes_sink)(void *arg, const void *bytes, size_t n);
  * there is nothing any more).
  */
 struct bucket_ops {
+	const char
+		*version_name; /* what a version is called there: "etag"; static. NULL where `dir` is set */
 	int (*list)(struct backend *be, name_sink sink, void *arg, struct fault *reterr);
 	int (*create)(struct backend *be, const char *bucket, struct fault *reterr);
 	/* An empty bucket; -ENOTEMPTY otherwise. */
@@ -370,6 +372,7 @@ int backend_bucket_list(struct backend *be, name_sink sink, void *arg, struct fa
 int backend_bucket_create(struct backend *be, const char *bucket, struct fault *reterr);
 int backend_bucket_remove(struct backend *be, const char *bucket, struct fault *reterr);
 bool backend_bucket_is_dir(const struct backend *be);
+const char *backend_bucket_version_name(const struct backend *be);
 int backend_bucket_dir(struct backend *be, const char *bucket, int *ret_fd, struct fault *reterr);
 int backend_objects(struct backend *be, const char *bucket, const char *prefix, const char *cursor,
 		    unsigned max_rows, object_sink sink, void *arg, struct object_page *ret,

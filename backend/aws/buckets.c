@@ -151,6 +151,7 @@ static int aws_objects(struct backend *be, const char *bucket, const char *prefi
 }
 
 const struct bucket_ops aws_bucket_ops = {
+	.version_name = "etag",
 	.list = aws_bucket_list,
 	.create = aws_bucket_create,
 	.remove = aws_bucket_remove,

@@ -143,6 +143,7 @@ static int google_objects(struct backend *be, const char *bucket, const char *pr
 }
 
 const struct bucket_ops google_bucket_ops = {
+	.version_name = "generation",
 	.list = google_bucket_list,
 	.create = google_bucket_create,
 	.remove = google_bucket_remove,

@@ -128,6 +128,7 @@ const struct bucket_ops mem_object_ops = {
 	.create = create_bucket,
 	.remove = remove_bucket,
 	.objects = mem_objects,
+	.version_name = "etag",
 	.object_get = mem_object_get,
 	.object_read = mem_object_read,
 	.object_put = mem_object_put,

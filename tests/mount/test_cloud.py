@@ -65,12 +65,18 @@ def service(request):
 
 
 @pytest.fixture
-def bucket(service, mount, world):
+def options():
+    """Arguments of mount, for tests that need some."""
+    return []
+
+
+@pytest.fixture
+def bucket(service, mount, world, options):
     """A new bucket of the remote `far`, mounted."""
     wanted = ("AWS_", "GOOGLE_", "STORAGE_EMULATOR_", "NO_GCE_CHECK")
     world.env.update({name: value for name, value in service.env.items() if name.startswith(wanted)})
     world.write_config(f"remotes:\n  far: {json.dumps({'type': service.type, **json.loads(service.env['TRAINFS_PEER_OPTIONS'])})}\n")
-    m = mount()
+    m = mount(args=options)
     os.mkdir(m / "far/buckets" / BUCKET)
     return m / "far/buckets" / BUCKET
 
@@ -110,13 +116,23 @@ def test_what_tools_write_is_what_others_read(service, bucket, tmp_path):
     assert without_markers(service.contents()) == there
 
 
+def attributes(path):
+    return {name.removeprefix("user."): os.getxattr(path, name).decode() for name in os.listxattr(path)}
+
+
 @pytest.mark.time_limit(240)
+@pytest.mark.parametrize("options", [["-o", "xattr"]])
 def test_what_others_write_is_what_tools_read(service, bucket):
     told = service.client(TESTS / "backend" / service.type / "client.py", "make", BUCKET)
     (bucket.parent.parent.parent / ".trainfs/ctl").write_text("refresh\n")
     assert len(os.listdir(bucket / "many")) == 1100  # more than a page
     found = {name: digest for name, digest in digests(bucket).items() if not name.startswith("many/")}
     assert found == {key: facts[2] for key, facts in told.items() if not key.endswith("/")}
+    version_name = {"aws": "etag", "google": "generation"}[service.type]
+    for key, (version, _, _, content_type, metadata) in told.items():
+        wanted = {version_name: version, "content-type": content_type, "storage-class": "STANDARD"}
+        wanted |= {f"meta.{name}": value for name, value in metadata.items()}
+        assert attributes(bucket / key) == {name: value for name, value in wanted.items() if value}, key
 
 
 def test_a_bucket_goes_when_it_is_empty(service, bucket):

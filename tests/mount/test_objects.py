@@ -854,3 +854,76 @@ def test_nothing_is_left_open(cloud):
     wait_for(lambda: stats(cloud.m, "", "handles") <= 1)
     assert stats(cloud.m, "", "parked") == 0
     wait_for(lambda: list(cloud.world.data.rglob("pending/*/*")) == [])
+
+
+# ---- extended attributes
+
+def test_without_xattr_there_are_none_and_nobody_is_asked(cloud):
+    (cloud.b / "f").write_text("x")
+    with cloud.cost() as spent:
+        for ask in (lambda p: os.getxattr(p, "user.etag"), os.listxattr, lambda p: os.setxattr(p, "user.a", b"1")):
+            with pytest.raises(OSError) as e:
+                ask(cloud.b / "f")
+            assert e.value.errno == errno.ENOTSUP
+    assert spent == {}
+
+
+@pytest.fixture
+def told(mount, world):
+    """A cloud with -o xattr, and objects f0 to f4 in a fresh listing."""
+    made = Cloud(mount, world)
+    made.mount(args=["-o", "xattr"])
+    for i in range(5):
+        (made.b / f"f{i}").write_text("x")
+    made.refresh()
+    os.listdir(made.b)
+    yield made
+    made.rules()
+
+
+def xattrs(path):
+    return {name: os.getxattr(path, name) for name in os.listxattr(path)}
+
+
+def test_attributes_cost_one_call_an_object(told):
+    with told.cost() as spent:
+        assert os.getxattr(told.b / "f0", "user.etag").startswith(b"v")
+        subprocess.run(["ls", "-lA", "--color=always"], cwd=told.b, check=True, stdout=subprocess.DEVNULL, timeout=20)
+        for name in ("user.error", "user.other", "security.selinux", "user.generation"):
+            with pytest.raises(OSError) as e:
+                os.getxattr(told.b / "f0", name)
+            assert e.value.errno == errno.ENODATA
+    assert spent == {}
+    with told.cost() as spent:
+        for _ in range(3):
+            found = xattrs(told.b / "f1")
+    assert spent == {"get object": 1}
+    assert list(found) == ["user.etag", "user.content-type"] and found["user.content-type"] == b"application/octet-stream"
+    assert os.listxattr(told.b) == os.listxattr(told.b.parent) == []
+
+
+def test_attributes_follow_the_object(told):
+    before = xattrs(told.b / "f0")
+    told.happens("object b put f0 newer")
+    told.refresh()
+    after = xattrs(told.b / "f0")
+    assert before["user.etag"] != after["user.etag"]
+    with open(told.b / "f0", "a") as f:
+        f.write("more")
+        f.flush()
+        assert os.listxattr(told.b / "f0") == []  # what is there is not what is shown
+    assert xattrs(told.b / "f0")["user.etag"] not in (before["user.etag"], after["user.etag"])
+
+
+def test_attributes_cannot_be_set_and_no_copy_fails_for_that(told, tmp_path):
+    (tmp_path / "from").write_text("x")
+    try:
+        os.setxattr(tmp_path / "from", "user.color", b"red")
+    except OSError:
+        pytest.skip("no extended attributes here")
+    for ask in (lambda p: os.setxattr(p, "user.color", b"red"), lambda p: os.removexattr(p, "user.etag")):
+        with pytest.raises(OSError) as e:
+            ask(told.b / "f0")
+        assert e.value.errno == errno.ENOTSUP
+    sh(f"cp -a {tmp_path}/from copied; cp -a f1 again; mv {tmp_path}/from moved", told.b)
+    assert sorted(os.listdir(told.b))[:3] == ["again", "copied", "f0"]

@@ -597,6 +597,16 @@ def test_refused_by_mv_stays_in_drafts(mnt, tmp_path):
     assert jobs(mnt) == [] and os.listdir(mnt / "local/drafts") == ["mnist"]
 
 
+def test_refused_tells_why_in_an_attribute(mount, tmp_path):
+    m = mount(args=["-o", "xattr"])
+    draft = copy_in(m, package(tmp_path / "bad", spec={"comand": ["x"]}), place="drafts")
+    assert os.listxattr(draft) == []
+    with pytest.raises(OSError):
+        os.rename(draft, m / "local/train/bad")
+    assert os.listxattr(draft) == ["user.error"] and os.listxattr(draft / "job.yaml") == []
+    assert os.getxattr(draft, "user.error") == (draft / ".error").read_bytes().rstrip(b"\n")
+
+
 def test_refused_again_for_another_reason(mount, tmp_path):
     m = mount()
     copy_in(m, package(tmp_path / "bad", spec={"comand": ["x"]}), place="drafts")
