@@ -213,8 +213,8 @@ class Gcsfuse(Client):
         return found if found.exists() else None
 
     def command(self):
-        return [self.program(self.bench), "--foreground", "--implicit-dirs", "--anonymous-access", "--custom-endpoint",
-                self.service.url, BUCKET, self.mount_point]
+        return [self.program(self.bench), "--foreground", "--implicit-dirs", "--enable-hns=false", "--anonymous-access",
+                "--custom-endpoint", f"{self.service.url}/storage/v1/", BUCKET, self.mount_point]
 
 
 CLIENTS = {cls.name.replace(", ", "-"): cls
