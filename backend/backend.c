@@ -118,6 +118,12 @@ void backend_check(struct backend *be, check_sink sink, void *arg)
 		be->type->check(be, sink, arg);
 }
 
+void backend_numbers(struct backend *be, number_sink sink, void *arg)
+{
+	if (be->type->numbers)
+		be->type->numbers(be, sink, arg);
+}
+
 int64_t backend_space_used(struct backend *be)
 {
 	assert(be);

@@ -4,11 +4,13 @@
 #include "cleanup.h"
 #include "disk.h"
 #include "kinds.h"
+#include "listing.h"
 #include "objects.h"
 #include "remote.h"
 #include "serve_private.h"
 
 #include <errno.h>
+#include <string.h>
 
 static int buckets_getattr(struct call *c, struct node *n, struct attr *ret)
 {
@@ -58,6 +60,16 @@ static int list_bucket(void *arg, const char *name)
 	return listing_add(list->listing, name, &list->child);
 }
 
+/* One that the service has listed already is there once. */
+static int list_old_bucket(void *arg, const char *name)
+{
+	const struct bucket_list *list = arg;
+	for (size_t i = 0; i < list->listing->n_entries; i++)
+		if (strcmp(listing_name(list->listing, i), name) == 0)
+			return 0;
+	return listing_add(list->listing, name, &list->child);
+}
+
 static int buckets_list(struct call *c, struct node *dir, struct listing *ret)
 {
 	struct backend *be;
@@ -67,7 +79,15 @@ static int buckets_list(struct call *c, struct node *dir, struct listing *ret)
 		{.kind = objects ? &kind_object_dir : &kind_disk, .remote = dir->remote, .type = S_IFDIR},
 		objects};
 	int r = ask(c, dir->remote, &be);
-	return r < 0 ? r : backend_bucket_list(be, list_bucket, &list, &c->fault);
+	if (r < 0)
+		return r;
+	r = remote_answered(dir->remote, backend_bucket_list(be, list_bucket, &list, &c->fault), &c->fault);
+	if (objects && remote_is_away(r) && objects_buckets_seen(objects, list_old_bucket, &list) == 0 &&
+	    ret->n_entries > 0)
+		r = 0;
+	if (r == 0)
+		c->fault.text[0] = '\0';
+	return r;
 }
 
 static int buckets_mkdir(struct call *c, struct node *dir, const char *name, mode_t mode, struct child *ret)

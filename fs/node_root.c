@@ -118,6 +118,17 @@ static void render_counts(const struct remote *remote, struct str *ret)
 	}
 }
 
+struct numbers {
+	const char *remote;
+	struct str *text;
+};
+
+static void render_number(void *arg, const char *name, uint64_t value)
+{
+	const struct numbers *numbers = arg;
+	str_printf(numbers->text, "%s\t%s\t%llu\n", numbers->remote, name, (unsigned long long)value);
+}
+
 static int render_stats(struct call *c, struct str *ret)
 {
 	struct serve *serve = c->serve;
@@ -128,6 +139,9 @@ static int render_stats(struct call *c, struct str *ret)
 		str_printf(ret, "%s\tfailures\t%llu\n", remote->conf->name,
 			   (unsigned long long)remote->n_failures);
 		render_counts(remote, ret);
+		struct numbers numbers = {remote->conf->name, ret};
+		if (remote->be)
+			backend_numbers(remote->be, render_number, &numbers);
 	}
 	str_printf(ret, "\tparked\t%zu\n", parking_count(serve->parking));
 	str_printf(ret, "\thandles\t%zu\n", (size_t)serve->n_handles);

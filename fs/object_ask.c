@@ -81,14 +81,15 @@ static int give_row_locked(const struct object_dir *dir, const struct object_row
 	return r;
 }
 
-/* 0 or -ENOENT from memory; 1: the service has to be asked. */
+/* 0 or -ENOENT from memory, any_age: however old that is; 1: the service has to be asked. */
 static int find_locked(struct object_dir *dir, const char *name, const char *key, bool any_age,
 		       struct child *ret)
 {
 	struct objects *objects = dir->objects;
 	char prefix[OBJECT_KEY_MAX + 2];
 	struct object_file *file = object_file_find_locked(objects, dir->bucket, key);
-	if (file && (file->spool || (!dir->has_rows && object_file_is_fresh_locked(file)))) {
+	if (file && (file->spool || (!dir->has_rows && (any_age ? file->version != NULL
+								: object_file_is_fresh_locked(file))))) {
 		*ret = object_file_child(file);
 		return 0;
 	}
@@ -102,7 +103,7 @@ static int find_locked(struct object_dir *dir, const char *name, const char *key
 		return -ENOENT;
 	snprintf(prefix, sizeof(prefix), "%s/", key);
 	struct object_dir *below = object_dir_known_locked(objects, dir->bucket, prefix);
-	if (!below || !is_recent(below->seen_ms, OBJECTS_FRESH_MS))
+	if (!below || !is_recent(below->seen_ms, any_age ? INT64_MAX : OBJECTS_FRESH_MS))
 		return 1;
 	below->n_refs++;
 	*ret = object_dir_child(below);
@@ -178,14 +179,18 @@ static int ask_one(struct call *c, const struct object_dir *dir, const char *key
 	int64_t now = clock_mono_ms();
 	int r = remote_backend(objects->remote, &be, &c->fault);
 	if (r == 0)
-		r = backend_objects(be, dir->bucket, prefix, "", 1, count_one, &n, &page, &c->fault);
+		r = remote_answered(
+			objects->remote,
+			backend_objects(be, dir->bucket, prefix, "", 1, count_one, &n, &page, &c->fault),
+			&c->fault);
 	if (r < 0)
 		return r;
 	if (n > 0 || page.has_more) {
 		LOCK_SCOPE(&objects->lock);
 		return give_dir_locked(objects, dir->bucket, prefix, now, ret);
 	}
-	r = backend_object_get(be, dir->bucket, key, &detail, &c->fault);
+	r = remote_answered(objects->remote, backend_object_get(be, dir->bucket, key, &detail, &c->fault),
+			    &c->fault);
 	if (r == 0)
 		r = take_detail(objects, dir->bucket, key, &detail, ret);
 	object_detail_release(&detail);
@@ -195,6 +200,17 @@ static int ask_one(struct call *c, const struct object_dir *dir, const char *key
 		objects_missing_locked(objects, dir->bucket, key, now + OBJECTS_MISSING_MS);
 	}
 	return r;
+}
+
+/* The service cannot be asked: what was known of the name, or its error. */
+static int find_old(struct call *c, struct object_dir *dir, const char *name, const char *key, int error,
+		    struct child *ret)
+{
+	LOCK_SCOPE(&dir->objects->lock);
+	if (!remote_is_away(error) || find_locked(dir, name, key, true, ret) != 0)
+		return error;
+	c->fault.text[0] = '\0';
+	return 0;
 }
 
 int object_dir_find(struct call *c, struct object_dir *dir, const char *name, struct child *ret)
@@ -211,12 +227,12 @@ int object_dir_find(struct call *c, struct object_dir *dir, const char *name, st
 		if (r <= 0)
 			return r;
 		r = call_may_block(c, dir->objects->remote);
-		if (r == 0 && (!is_busy || has_asked))
-			return ask_one(c, dir, key, ret);
+		bool is_one = !is_busy || has_asked;
 		if (r == 0)
-			r = object_dir_fetch(c, dir, !str_has_suffix(name, object_aside));
-		if (r < 0)
-			return r;
+			r = is_one ? ask_one(c, dir, key, ret)
+				   : object_dir_fetch(c, dir, !str_has_suffix(name, object_aside));
+		if (r < 0 || is_one)
+			return r < 0 ? find_old(c, dir, name, key, r, ret) : 0;
 		has_asked = true;
 	}
 }
@@ -253,8 +269,14 @@ static int ask_file(struct call *c, struct object_file *file)
 	}
 	int r = bucket && key ? remote_backend(objects->remote, &be, &c->fault) : -ENOMEM;
 	if (r == 0)
-		r = backend_object_get(be, bucket, key, &detail, &c->fault);
+		r = remote_answered(objects->remote, backend_object_get(be, bucket, key, &detail, &c->fault),
+				    &c->fault);
 	LOCK_SCOPE(&objects->lock);
+	if (remote_is_away(r) && file->version) {
+		c->fault.text[0] = '\0';
+		file->fresh_ms = objects_grace_ms();
+		return 0;
+	}
 	if (r == 0 && !file->spool)
 		r = object_file_set_locked(file, detail.version, detail.size_bytes, detail.changed_ns, false);
 	if (r == 0)
@@ -320,15 +342,22 @@ int object_file_know(struct call *c, struct object_file *file)
 
 /* ---- buckets ---- */
 
+/* When it was seen; NULL: never. */
+static int64_t *bucket_seen_locked(struct objects *objects, const char *name)
+{
+	for (size_t i = 0; i < objects->n_buckets; i++)
+		if (strcmp(objects->bucket[i].name, name) == 0)
+			return &objects->bucket[i].seen_ms;
+	return NULL;
+}
+
 void objects_bucket_seen(struct objects *objects, const char *name, bool is_there)
 {
-	int64_t now = is_there ? clock_mono_ms() : 0;
 	LOCK_SCOPE(&objects->lock);
-	for (size_t i = 0; i < objects->n_buckets; i++) {
-		if (strcmp(objects->bucket[i].name, name) == 0) {
-			objects->bucket[i].seen_ms = now;
-			return;
-		}
+	int64_t now = is_there ? clock_mono_ms() : 0, *seen_ms = bucket_seen_locked(objects, name);
+	if (seen_ms) {
+		*seen_ms = now;
+		return;
 	}
 	void *bigger = is_there
 			       ? realloc(objects->bucket, (objects->n_buckets + 1) * sizeof(*objects->bucket))
@@ -340,12 +369,25 @@ void objects_bucket_seen(struct objects *objects, const char *name, bool is_ther
 	objects->bucket[objects->n_buckets++].seen_ms = now;
 }
 
-static bool is_bucket_known_locked(const struct objects *objects, const char *name)
+int objects_buckets_seen(struct objects *objects, int (*sink)(void *arg, const char *name), void *arg)
 {
-	for (size_t i = 0; i < objects->n_buckets; i++)
-		if (strcmp(objects->bucket[i].name, name) == 0)
-			return is_recent(objects->bucket[i].seen_ms, OBJECTS_FRESH_MS);
-	return false;
+	int r = 0;
+	LOCK_SCOPE(&objects->lock);
+	for (size_t i = 0; r == 0 && i < objects->n_buckets; i++)
+		if (objects->bucket[i].seen_ms)
+			r = sink(arg, objects->bucket[i].name);
+	return r;
+}
+
+/* The service is away: is it one that was there? */
+static bool has_grace(struct objects *objects, const char *name)
+{
+	LOCK_SCOPE(&objects->lock);
+	int64_t *seen_ms = bucket_seen_locked(objects, name);
+	if (!seen_ms || !*seen_ms)
+		return false;
+	*seen_ms = objects_grace_ms();
+	return true;
 }
 
 static int ask_bucket(struct call *c, struct objects *objects, const char *name)
@@ -356,12 +398,16 @@ static int ask_bucket(struct call *c, struct objects *objects, const char *name)
 	int r = call_may_block(c, objects->remote);
 	if (r == 0)
 		r = remote_backend(objects->remote, &be, &c->fault);
-	if (r == 0)
-		r = backend_objects(be, name, "", "", 1, count_one, &n, &page, &c->fault);
-	if (r == -ENOENT)
-		c->fault.text[0] = '\0';
+	if (r < 0)
+		return r;
+	r = remote_answered(objects->remote,
+			    backend_objects(be, name, "", "", 1, count_one, &n, &page, &c->fault), &c->fault);
 	if (r == 0)
 		objects_bucket_seen(objects, name, true);
+	else if (remote_is_away(r) && has_grace(objects, name))
+		r = 0;
+	if (r == 0 || r == -ENOENT)
+		c->fault.text[0] = '\0';
 	return r;
 }
 
@@ -374,7 +420,9 @@ int objects_bucket_find(struct call *c, struct objects *objects, const char *nam
 		if (!dir)
 			return -ENOMEM;
 		*ret = object_dir_child(dir);
-		is_known = object_dir_is_listed_locked(dir) || is_bucket_known_locked(objects, name);
+		const int64_t *seen_ms = bucket_seen_locked(objects, name);
+		is_known = object_dir_is_listed_locked(dir) ||
+			   (seen_ms && is_recent(*seen_ms, OBJECTS_FRESH_MS));
 	}
 	int r = is_known ? 0 : ask_bucket(c, objects, name);
 	if (r < 0)

@@ -18,8 +18,7 @@ enum {
 	PAGE_ROWS = 1000,
 	ROWS_MAX = 5000000,
 	LOOKUP_PAGES_MAX = 10, /* more are not fetched for the sake of a lookup */
-	SWEEP_ROWS = 10000,    /* longer listings are let go when they are old */
-	GRACE_MS = 5000        /* while the service is away, what is known goes on for so long */
+	SWEEP_ROWS = 10000     /* longer listings are let go when they are old */
 };
 
 bool object_dir_is_listed_locked(const struct object_dir *dir)
@@ -189,13 +188,17 @@ static void sweep(void *arg)
 		plan_sweep_locked(objects);
 }
 
+int64_t objects_grace_ms(void)
+{
+	return clock_mono_ms() - OBJECTS_FRESH_MS + OBJECTS_GRACE_MS;
+}
+
 /* Is it so that the service is away, and what is known may be told for a while? */
 static bool has_grace_locked(struct object_dir *dir, int r)
 {
-	bool is_away = r == -EHOSTUNREACH || r == -ETIMEDOUT || r == -EAGAIN || r == -EIO;
-	if (!is_away || !dir->has_rows)
+	if (!remote_is_away(r) || !dir->has_rows)
 		return false;
-	dir->listed_ms = clock_mono_ms() - OBJECTS_FRESH_MS + GRACE_MS;
+	dir->listed_ms = objects_grace_ms();
 	return true;
 }
 
@@ -254,6 +257,7 @@ int object_dir_fetch(struct call *c, struct object_dir *dir, bool is_short)
 	dir->n_refs++;
 	pthread_mutex_unlock(&objects->lock);
 	r = fetch_pages(c, &fetch, is_short ? LOOKUP_PAGES_MAX : SIZE_MAX);
+	remote_answered(objects->remote, r, &c->fault);
 	if (r == 0)
 		r = object_rows_sort(&fetch.rows, hide_double, dir);
 	pthread_mutex_lock(&objects->lock);

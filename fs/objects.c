@@ -20,7 +20,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { FETCH_THREADS = 16, UPLOAD_THREADS = 8, QUEUE_MAX = 4096 };
+enum {
+	FETCH_THREADS = 16,
+	UPLOAD_THREADS = 8,
+	QUEUE_MAX = 4096,
+	SEEN_LONG_AGO = 1 /* it was there, and is to be asked again */
+};
 
 static uint64_t hash_of(const char *bucket, const char *key)
 {
@@ -396,10 +401,13 @@ static size_t forget_locked(struct objects *objects, void **dirs, void **files, 
 	size_t n_dirs = 0, n_files = 0;
 	memset(objects->missing, 0, sizeof(objects->missing));
 	for (size_t i = 0; i < objects->n_buckets; i++)
-		objects->bucket[i].seen_ms = 0;
+		if (objects->bucket[i].seen_ms)
+			objects->bucket[i].seen_ms = SEEN_LONG_AGO;
 	for (size_t i = 0; i < OBJECTS_BUCKETS; i++) {
 		for (struct object_dir *dir = objects->dir[i]; dir; dir = dir->next) {
-			dir->listed_ms = dir->seen_ms = 0;
+			dir->listed_ms = 0;
+			if (dir->seen_ms)
+				dir->seen_ms = SEEN_LONG_AGO;
 			if (n_dirs < max)
 				dirs[n_dirs++] = dir;
 		}

@@ -66,6 +66,8 @@ struct object_file {
 
 enum {
 	OBJECTS_FRESH_MS = 10000,
+	OBJECTS_GRACE_MS =
+		5000, /* while the service is away, what is known is told for so long, then it is asked again */
 	OBJECTS_MISSING_MS = 5000,
 	OBJECTS_MISSING_MAX = 8192,
 	OBJECTS_BUCKETS = 1 << 16,
@@ -111,6 +113,8 @@ void objects_stop(struct objects *objects);
 void objects_free(struct objects *objects); /* takes NULL */
 /* Everything may have changed: to be asked again. */
 void objects_refresh(struct objects *objects);
+/* When something was seen that holds for OBJECTS_GRACE_MS more. */
+int64_t objects_grace_ms(void);
 /* A sentence about a key, for .trainfs/errors. */
 void objects_report(struct objects *objects, const char *bucket, const char *key, int err,
 		    const char *sentence);
@@ -118,6 +122,8 @@ void objects_report(struct objects *objects, const char *bucket, const char *key
 /* ---- buckets ---- */
 int objects_bucket_find(struct call *c, struct objects *objects, const char *name, struct child *ret);
 void objects_bucket_seen(struct objects *objects, const char *name, bool is_there);
+/* Those that were seen, however long ago; a negative return of sink ends it. */
+int objects_buckets_seen(struct objects *objects, int (*sink)(void *arg, const char *name), void *arg);
 
 /* ---- directories ---- */
 int object_dir_list(struct call *c, struct object_dir *dir, struct listing *ret);

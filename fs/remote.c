@@ -179,14 +179,14 @@ static bool is_stopped(struct remote *remote)
 static bool refresh(struct remote *remote, struct job_page *page, bool *is_first)
 {
 	struct fault fault = {0};
-	int r = 0;
-	if (backend_has_jobs(remote->be))
-		r = refresh_jobs(remote, page, *is_first, &fault);
-	if (r == 0 && backend_has_models(remote->be))
+	bool has_jobs = backend_has_jobs(remote->be), has_models = backend_has_models(remote->be);
+	int r = has_jobs ? refresh_jobs(remote, page, *is_first, &fault) : 0;
+	if (r == 0 && has_models)
 		r = models_refresh(remote->models, &fault);
 	if (r < 0)
 		remote->n_failures++;
-	set_fault(remote, &fault);
+	if (has_jobs || has_models)
+		set_fault(remote, &fault);
 	if (*is_first || r < 0)
 		jobs_set_ready(remote->jobs, r == 0);
 	if (r == 0)
@@ -236,6 +236,19 @@ void remote_refresh(struct remote *remote)
 	if (remote->objects)
 		objects_refresh(remote->objects);
 	remote_poke(remote);
+}
+
+bool remote_is_away(int r)
+{
+	return r == -EHOSTUNREACH || r == -ETIMEDOUT || r == -EAGAIN || r == -EIO;
+}
+
+int remote_answered(struct remote *remote, int r, const struct fault *fault)
+{
+	static const struct fault none;
+	if (r != -EINTR && r != CALL_PARKED)
+		set_fault(remote, remote_is_away(r) || r == -EACCES ? fault : &none);
+	return r;
 }
 
 int remote_backend(struct remote *remote, struct backend **ret, struct fault *reterr)

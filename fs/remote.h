@@ -73,3 +73,7 @@ bool remote_mount_is_alive(const struct remote *remote, const char *mount_id);
 
 /* -errno with a sentence when the remote did not open. */
 int remote_backend(struct remote *remote, struct backend **ret, struct fault *reterr);
+/* What a call of the service came to, for remotes.tsv; gives r back. */
+int remote_answered(struct remote *remote, int r, const struct fault *fault);
+/* Does this error say that the service cannot be asked just now? What is known of it may be told meanwhile. */
+bool remote_is_away(int r);

@@ -279,6 +279,9 @@ struct bucket_ops {
 /* Called with each finding of `check`: is it right, and one line that says what was looked at, and how to mend it. */
 typedef void (*check_sink)(void *arg, bool is_ok, const char *line);
 
+/* Called with each number and its name, as it stands in stats.tsv. */
+typedef void (*number_sink)(void *arg, const char *name, uint64_t value);
+
 struct backend_type {
 	const char *name; /* of `type:` in config.yaml, and of the folder */
 	/* -EINVAL: a wrong option. No network: what is away is told by the operations. */
@@ -288,6 +291,8 @@ struct backend_type {
 	void (*close)(struct backend *be); /* takes NULL; may block as an operation may */
 	/* Looks at credentials, permissions, tools; for `trainfs check`. May be NULL. */
 	void (*check)(struct backend *be, check_sink sink, void *arg);
+	/* What it has counted of its own (requests, retries, bytes), for stats.tsv. From memory. May be NULL. */
+	void (*numbers)(struct backend *be, number_sink sink, void *arg);
 	/* Bytes that this remote holds on this machine, -1 if not known. May be NULL. No long work: answered from memory. */
 	int64_t (*space_used)(struct backend *be);
 	const struct helper *helper; /* the program that it starts of itself (helper.h), or NULL */
@@ -319,6 +324,7 @@ int backend_open(const char *type, const struct backend_conf *conf, struct backe
 int backend_defaults(const char *type, const json_t *options, json_t **ret, struct fault *reterr);
 void backend_close(struct backend *be); /* takes NULL */
 void backend_check(struct backend *be, check_sink sink, void *arg);
+void backend_numbers(struct backend *be, number_sink sink, void *arg);
 int64_t backend_space_used(struct backend *be);
 /* What was called so far: copies into `ret`, of which the first with op == NULL is the end. */
 void backend_counts(const struct backend *be, struct backend_count ret[static BACKEND_COUNTS_MAX]);

@@ -171,10 +171,16 @@ static void aws_check(struct backend *be, check_sink sink, void *arg)
 		aws_check_bucket(aws, sink, arg);
 }
 
+static void aws_numbers(struct backend *be, number_sink sink, void *arg)
+{
+	http_client_numbers(aws_of(be)->client, sink, arg);
+}
+
 const struct backend_type aws_type = {
 	.name = "aws",
 	.open = aws_open,
 	.close = aws_close,
 	.check = aws_check,
+	.numbers = aws_numbers,
 	.buckets = &aws_bucket_ops,
 };

@@ -170,10 +170,16 @@ static void google_check(struct backend *be, check_sink sink, void *arg)
 		google_check_bucket(google, sink, arg);
 }
 
+static void google_numbers(struct backend *be, number_sink sink, void *arg)
+{
+	http_client_numbers(google_of(be)->client, sink, arg);
+}
+
 const struct backend_type google_type = {
 	.name = "google",
 	.open = google_open,
 	.close = google_close,
 	.check = google_check,
+	.numbers = google_numbers,
 	.buckets = &google_bucket_ops,
 };

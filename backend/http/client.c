@@ -487,3 +487,15 @@ void http_client_counts(struct http_client *client, struct http_counts *ret)
 	*ret = client->counts;
 	ret->skew_ms = client->skew_ns / 1000000;
 }
+
+void http_client_numbers(struct http_client *client, number_sink sink, void *arg)
+{
+	struct http_counts counts;
+	http_client_counts(client, &counts);
+	sink(arg, "requests", counts.n_requests);
+	sink(arg, "requests under way", counts.n_open);
+	sink(arg, "retries", counts.n_retries);
+	sink(arg, "throttled", counts.n_throttled);
+	sink(arg, "bytes in", counts.n_bytes_in);
+	sink(arg, "bytes out", counts.n_bytes_out);
+}

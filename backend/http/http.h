@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "backend.h"
 #include "fault.h"
 #include "str.h"
 
@@ -200,3 +201,4 @@ struct http_counts {
 	int64_t skew_ms;                  /* the service's clock minus ours, as last seen to matter; 0 */
 };
 void http_client_counts(struct http_client *client, struct http_counts *ret);
+void http_client_numbers(struct http_client *client, number_sink sink, void *arg);

@@ -45,7 +45,7 @@ class Service:
 
     def client(self, *args):
         done = subprocess.run([self.env["TRAINFS_PEER_PYTHON"], *args], env=self.env, stdout=subprocess.PIPE, text=True,
-                              timeout=100, check=True)
+                              timeout=250, check=True)
         return json.loads(done.stdout)
 
     def contents(self):
@@ -106,7 +106,7 @@ def test_what_tools_write_is_what_others_read(service, bucket, tmp_path):
     sh = "cp -r {0}/. . && echo more >> a.txt && sed -i s/b/B/ deep/er/b.txt && mv deep moved && mkdir kept && " \
          "mv empty kept/ && rm 'moved/two words' && tar cf - a.txt kept | (mkdir out && tar xf - -C out) && " \
          "dd if=/dev/zero of=big.bin bs=1 seek=7 count=3 conv=notrunc status=none && truncate -s 10000000 big.bin"
-    subprocess.run(["sh", "-ec", sh.format(source)], cwd=bucket, check=True, timeout=100)
+    subprocess.run(["sh", "-ec", sh.format(source)], cwd=bucket, check=True, timeout=250)
     there = digests(bucket)
     assert sorted(there) == sorted(["a.txt", "big.bin", "kept/empty", "moved/er/b.txt", "out/a.txt", "out/kept/empty", "ü+%=&?#"])
     assert (bucket / "a.txt").read_bytes() == b"a\nmore\n" and (bucket / "moved/er/b.txt").read_bytes() == b"B\n"
@@ -133,6 +133,10 @@ def test_what_others_write_is_what_tools_read(service, bucket):
         wanted = {version_name: version, "content-type": content_type, "storage-class": "STANDARD"}
         wanted |= {f"meta.{name}": value for name, value in metadata.items()}
         assert attributes(bucket / key) == {name: value for name, value in wanted.items() if value}, key
+    rows = [line.split("\t") for line in (bucket.parent.parent.parent / ".trainfs/stats.tsv").read_text().splitlines()]
+    counted = {row[1]: int(row[2]) for row in rows[1:]}
+    n_bytes = sum((bucket / key).stat().st_size for key in found)
+    assert counted["bytes in"] >= n_bytes and counted["requests"] >= counted["list objects"] + counted["retries"]
 
 
 def test_a_bucket_goes_when_it_is_empty(service, bucket):

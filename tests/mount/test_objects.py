@@ -500,6 +500,28 @@ def test_listings_while_the_service_is_away(cloud):
     assert os.listdir(cloud.m / "far/buckets/outputs") == []
 
 
+def remote_state(cloud):
+    rows = [line.split("\t") for line in (cloud.m / ".trainfs/remotes.tsv").read_text().splitlines()]
+    return next(row[2] for row in rows if row[0] == "far")
+
+
+def test_what_is_known_while_the_service_is_away(cloud):
+    (cloud.b / "d").mkdir()
+    (cloud.b / "d/f").write_text("known")
+    assert os.listdir(cloud.m / "far/buckets") == ["b", "outputs"] and os.listdir(cloud.b / "d") == ["f"]
+    assert (cloud.b / "d/f").read_text() == "known" and os.listdir(cloud.b) == ["d"] and remote_state(cloud) == "ok"
+    cloud.rules("* fail EHOSTUNREACH")
+    cloud.refresh()
+    assert sorted(os.listdir(cloud.m / "far/buckets")) == ["b", "outputs"]
+    assert (cloud.b / "d/f").read_text() == "known" and (cloud.b / "d/f").stat().st_size == 5
+    assert os.listdir(cloud.b / "d") == ["f"] and os.listdir(cloud.b) == ["d"]
+    assert "EHOSTUNREACH" in remote_state(cloud)
+    assert err_of(os.stat, cloud.m / "far/buckets/never") == errno.EHOSTUNREACH
+    cloud.rules()
+    cloud.refresh()
+    assert err_of(os.stat, cloud.m / "far/buckets/never") == errno.ENOENT and remote_state(cloud) == "ok"
+
+
 # ---- writing
 
 def test_what_is_closed_is_at_the_service(cloud):
