@@ -65,6 +65,7 @@ struct child {
 /* `sub` of kinds whose identity is (obj, name): links and aliases. */
 #define NODE_BY_NAME UINT32_MAX
 
+struct loan;
 struct listing; /* a directory's snapshot */
 
 /* Adds an entry; `name` is copied. -ENOMEM. */
@@ -146,6 +147,11 @@ struct node_kind {
 	int (*render)(struct call *c, struct node *n, struct str *ret);
 	int (*open)(struct call *c, struct node *n, int flags, struct handle *h);
 	ssize_t (*read)(struct call *c, struct handle *h, char *buf, size_t size, off_t offset);
+	/*
+	 * Optional, asked before read: memory that has the bytes already, for as long as *ret lives. *ret: what an earlier
+	 * call, which has parked, was lent since; else NULL. -EOPNOTSUPP: read it is.
+	 */
+	ssize_t (*lend)(struct call *c, struct handle *h, size_t size, off_t offset, struct loan **ret);
 	ssize_t (*write)(struct call *c, struct handle *h, const char *buf, size_t size, off_t offset);
 	int (*flush)(struct call *c, struct handle *h);
 	int (*fsync)(struct call *c, struct handle *h, bool data_only);

@@ -177,23 +177,33 @@ static void file_release(struct handle *h)
 
 /* ---- bytes ---- */
 
+/* Of what was written here; -1: the service has it. */
+static int spool_fd(struct call *c, const struct handle *h, int *ret)
+{
+	const struct object_file *file = file_of(h->node);
+	LOCK_SCOPE(&file->objects->lock);
+	int r = check_locked(c, h);
+	if (r == 0) /* it stays while the file is open */
+		*ret = file->spool && !file->spool->is_filling ? file->spool->fd : -1;
+	return r;
+}
+
+static ssize_t file_lend(struct call *c, struct handle *h, size_t size, off_t offset, struct loan **ret)
+{
+	struct object_handle *own = handle_of(h);
+	int fd = -1, r = spool_fd(c, h, &fd);
+	if (r < 0)
+		return r;
+	if (fd >= 0)
+		return -EOPNOTSUPP;
+	return own->reader ? reader_lend(c, own->reader, size, offset, ret) : -EBADF;
+}
+
 static ssize_t file_read(struct call *c, struct handle *h, char *buf, size_t size, off_t offset)
 {
-	struct object_file *file = file_of(h->node);
-	struct object_handle *own = handle_of(h);
-	int fd = -1;
-	{
-		LOCK_SCOPE(&file->objects->lock);
-		int r = check_locked(c, h);
-		if (r < 0)
-			return r;
-		if (file->spool && !file->spool->is_filling)
-			fd = file->spool->fd; /* it stays while the file is open */
-	}
-	if (fd < 0 && !own->reader)
-		return -EBADF;
-	if (fd < 0)
-		return reader_read(c, own->reader, buf, size, offset);
+	int fd = -1, r = spool_fd(c, h, &fd);
+	if (r < 0 || fd < 0) /* it has gone since it was to be read from there: replaced by a copy */
+		return r < 0 ? r : -EIO;
 	ssize_t n = pread(fd, buf, size, offset);
 	return n < 0 ? -errno : n;
 }
@@ -369,6 +379,7 @@ const struct node_kind kind_object_file = {
 	.xattrs = object_xattrs,
 	.open = file_open,
 	.read = file_read,
+	.lend = file_lend,
 	.write = file_write,
 	.flush = file_flush,
 	.fsync = file_fsync,

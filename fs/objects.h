@@ -15,6 +15,7 @@
 
 struct objects;
 struct pool;
+struct source;
 struct spool;
 
 struct object_dir {
@@ -62,6 +63,7 @@ struct object_file {
 	uint64_t cached_content;    /* of the pages that the kernel has */
 	uint64_t told_content;      /* of the attributes that it has */
 	struct spool *spool;        /* what was written here; NULL: nothing */
+	struct source *source;      /* what readers share; NULL: nobody reads it. Not owned */
 };
 
 enum {
@@ -105,6 +107,7 @@ struct objects {
 
 	/* atomic */
 	atomic_bool is_stopping;
+	atomic_uint n_fetches; /* ranges on their way to readers */
 };
 
 int objects_new(struct remote *remote, struct objects **ret);

@@ -235,10 +235,17 @@ static int run_read(struct request *rq)
 	/* sendfile(2) to a pipe goes through the page cache, without an owner: who is refused uses read(2), as busybox */
 	if (rq->handle->mode == OPEN_STREAM && !rq->fi.lock_owner)
 		return -EINVAL;
+	ssize_t n =
+		kind->lend ? kind->lend(&rq->call, rq->handle, rq->size, rq->offset, &rq->loan) : -EOPNOTSUPP;
+	if (n != -EOPNOTSUPP) {
+		if (n >= 0) /* else it may be parked, and another thread's */
+			rq->done = n;
+		return n < 0 ? (int)n : 0;
+	}
 	if (!rq->data && !(rq->data = malloc(rq->size ? rq->size : 1)))
 		return -ENOMEM;
-	ssize_t n = kind->read ? kind->read(&rq->call, rq->handle, rq->data, rq->size, rq->offset)
-			       : handle_read_text(rq->handle, rq->data, rq->size, rq->offset);
+	n = kind->read ? kind->read(&rq->call, rq->handle, rq->data, rq->size, rq->offset)
+		       : handle_read_text(rq->handle, rq->data, rq->size, rq->offset);
 	if (n < 0) /* also when it is parked: it may be another thread's by now */
 		return (int)n;
 	rq->done = n;

@@ -1,289 +1,289 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Readers: a list of ranges, each empty, growing or complete, and a row of parked reads. A range is dropped when it lies
- * behind, or after a jump; one that is under way then ends at its next bytes.
+ * A source is what all readers of an object share: its ranges, and a row of parked reads. Each range is fetched by one call
+ * on a thread of the remote. What lies in no reader's reach and is waited for by nobody is let go; a range under way then
+ * ends at its next bytes.
  */
 #include "reader.h"
 
 #include "cleanup.h"
 #include "clock.h"
-#include "config.h"
 #include "pool.h"
+#include "ranges.h"
+#include "readahead.h"
 #include "remote.h"
 #include "serve_private.h"
 
 #include <errno.h>
 #include <string.h>
 
-struct range {
-	struct range *next;
-	struct reader *reader; /* referenced while it is under way */
-	int64_t at, len;
-	char *buf;
-	/* protected by the reader's lock */
-	int64_t have;
-	int64_t progress_ms; /* when it began, or brought something */
-	bool is_done, is_dropped;
+enum {
+	IN_FLIGHT = 12,         /* of a remote, besides what is waited for; one connection each */
+	IN_FLIGHT_OWN = 2,      /* which every source may have */
+	REST_BYTES = 256 << 10, /* a range is not broken off for less: that costs its connection */
+	AGAIN_MS = 1000
 };
 
-struct reader {
+struct source {
 	/* immutable */
 	struct objects *objects;
 	struct object_file *file; /* referenced */
+	char *version;            /* when it was made */
 	int64_t size_bytes;
 
-	pthread_mutex_t lock;
+	unsigned n_readers; /* protected by the objects' lock */
+
+	pthread_mutex_t lock; /* may be taken under the objects' */
 	/* protected by lock */
 	unsigned n_refs;
 	bool is_closed, may_repin;
-	struct range *range;
+	struct reader *reader; /* those that have it open */
+	struct ranges ranges;
 	unsigned n_in_flight;
 	struct waiters waiters;
-	int64_t position; /* the end of the farthest read in order */
-	int64_t frontier; /* the end of what was fetched in order */
-	int64_t window;
-	unsigned n_jumps, n_in_order;
 };
 
-/* ---- memory ---- */
+struct reader {
+	struct source *source; /* referenced; immutable */
+	/* protected by the source's lock */
+	struct readahead ahead;
+	bool is_stream; /* counted as one */
+	struct reader *next;
+};
 
-static int64_t budget(const struct serve *serve)
+struct flight {
+	struct source *source; /* referenced */
+	struct range *range;
+};
+
+/* ---- from beginning to end ---- */
+
+static struct chunks *chunks_of(const struct source *source)
 {
-	return json_integer_value(json_object_get(serve->config->cache, "memory")) / 2;
+	return source->objects->remote->serve->chunks;
 }
 
-static bool take_memory(struct objects *objects, int64_t n, bool is_needed)
+static int source_new_locked(struct object_file *file, bool may_repin, struct source **ret)
 {
-	struct serve *serve = objects->remote->serve;
-	if (atomic_fetch_add(&serve->read_ahead_bytes, n) + n <= budget(serve) || is_needed)
-		return true;
-	atomic_fetch_sub(&serve->read_ahead_bytes, n);
-	return false;
+	struct source *source = calloc(1, sizeof(*source));
+	char *version = strdup(file->version ? file->version : "");
+	if (!source || !version) {
+		free(source);
+		free(version);
+		return -ENOMEM;
+	}
+	source->objects = file->objects;
+	source->file = file;
+	file->n_refs++;
+	source->version = version;
+	source->size_bytes = file->size_bytes;
+	source->may_repin = may_repin;
+	source->ranges.chunks = file->objects->remote->serve->chunks;
+	pthread_mutex_init(&source->lock, NULL);
+	*ret = source;
+	return 0;
 }
 
-static void range_free(struct range *range)
+static void source_unref(struct source *source)
 {
-	atomic_fetch_sub(&range->reader->objects->remote->serve->read_ahead_bytes, range->len);
-	free(range->buf);
-	free(range);
+	pthread_mutex_lock(&source->lock);
+	bool is_last = --source->n_refs == 0;
+	pthread_mutex_unlock(&source->lock);
+	if (!is_last)
+		return;
+	ranges_clear(&source->ranges);
+	object_file_unref(source->file);
+	pthread_mutex_destroy(&source->lock);
+	free(source->version);
+	free(source);
+}
+
+/* The one that others read it from already, if its content is still that. */
+static int source_get_locked(struct object_file *file, bool may_repin, struct source **ret)
+{
+	struct source *source = file->source;
+	if (source && source->size_bytes == file->size_bytes && file->version &&
+	    strcmp(source->version, file->version) == 0) {
+		*ret = source;
+		return 0;
+	}
+	int r = source_new_locked(file, may_repin, &source);
+	if (r == 0)
+		*ret = file->source = source;
+	return r;
 }
 
 int reader_new_locked(struct object_file *file, bool may_repin, struct reader **ret)
 {
 	struct reader *reader = calloc(1, sizeof(*reader));
-	if (!reader)
-		return -ENOMEM;
-	reader->objects = file->objects;
-	reader->file = file;
-	file->n_refs++;
-	reader->size_bytes = file->size_bytes;
-	reader->may_repin = may_repin;
-	reader->n_refs = 1;
-	pthread_mutex_init(&reader->lock, NULL);
+	int r = reader ? source_get_locked(file, may_repin, &reader->source) : -ENOMEM;
+	if (r < 0) {
+		free(reader);
+		return r;
+	}
+	struct source *source = reader->source;
+	source->n_readers++;
+	LOCK_SCOPE(&source->lock);
+	source->n_refs++;
+	reader->next = source->reader;
+	source->reader = reader;
 	*ret = reader;
 	return 0;
 }
 
-static void reader_unref(struct reader *reader)
+static void set_stream_locked(struct reader *reader, bool is_stream)
 {
-	pthread_mutex_lock(&reader->lock);
-	bool is_last = --reader->n_refs == 0;
-	pthread_mutex_unlock(&reader->lock);
-	if (!is_last)
-		return;
-	while (reader->range) {
-		struct range *range = reader->range;
-		reader->range = range->next;
-		range_free(range);
-	}
-	object_file_unref(reader->file);
-	pthread_mutex_destroy(&reader->lock);
-	free(reader);
+	if (is_stream != reader->is_stream)
+		chunks_add_stream(chunks_of(reader->source), is_stream ? 1 : -1);
+	reader->is_stream = is_stream;
 }
 
-/* ---- what there is ---- */
+/* ---- what stays ---- */
 
-/* The range that has, or will have, the byte at `at`. */
-static struct range *range_at_locked(struct reader *reader, int64_t at)
+static int64_t asked_bytes(const struct source *source, const struct request *rq)
 {
-	for (struct range *range = reader->range; range; range = range->next)
-		if (!range->is_dropped && range->at <= at && at < range->at + range->len)
-			return range;
-	return NULL;
-}
-
-/* Copies what is there from `at` on without a gap, up to n (buf NULL: counts only). */
-static int64_t copy_locked(struct reader *reader, char *buf, int64_t n, int64_t at)
-{
-	int64_t done = 0;
-	while (done < n) {
-		const struct range *range = range_at_locked(reader, at + done);
-		int64_t skip = range ? at + done - range->at : 0;
-		int64_t part = range ? range->have - skip : 0;
-		if (part <= 0)
-			break;
-		if (part > n - done)
-			part = n - done;
-		if (buf)
-			memcpy(buf + done, range->buf + skip, part);
-		done += part;
-	}
-	return done;
-}
-
-static int64_t asked_bytes(const struct reader *reader, const struct request *rq)
-{
-	int64_t rest = reader->size_bytes - rq->offset;
+	int64_t rest = source->size_bytes - rq->offset;
 	return rest < (int64_t)rq->size ? rest : (int64_t)rq->size;
 }
 
-static bool is_waited_for_locked(const struct reader *reader, const struct range *range)
+/* The first byte of the range that somebody waits for, or has in reach; INT64_MAX: none. */
+static int64_t wanted_from_locked(const struct source *source, const struct range *range)
 {
-	for (const struct request *rq = reader->waiters.first; rq; rq = rq->next_waiter)
-		if (!request_is_answered(rq) && rq->offset < range->at + range->len &&
-		    rq->offset + asked_bytes(reader, rq) > range->at)
-			return true;
-	return false;
+	int64_t from = INT64_MAX, end = range->at + range->len;
+	for (const struct request *rq = source->waiters.first; rq; rq = rq->next_waiter)
+		if (!request_is_answered(rq) && rq->offset < end && rq->offset < from &&
+		    rq->offset + asked_bytes(source, rq) > range->at)
+			from = rq->offset;
+	for (const struct reader *reader = source->reader; reader; reader = reader->next) {
+		int64_t begin = reader->ahead.position - READAHEAD_BEHIND;
+		if (begin < end && begin < from && reader->ahead.frontier > range->at)
+			from = begin;
+	}
+	return from;
 }
 
-/* Lets go of ranges that end before `keep_from`, or (INT64_MAX) of all that nobody waits for. */
-static void drop_locked(struct reader *reader, int64_t keep_from)
+static void let_go_locked(struct source *source)
 {
-	struct range **at = &reader->range;
-	while (*at) {
-		struct range *range = *at;
-		if (range->at + range->len > keep_from || is_waited_for_locked(reader, range)) {
-			at = &range->next;
-			continue;
-		}
-		range->is_dropped = true;
-		if (!range->is_done) { /* its own thread takes it out */
-			at = &range->next;
-			continue;
-		}
-		*at = range->next;
-		range_free(range);
+	struct range *next;
+	for (struct range *range = source->ranges.first; range; range = next) {
+		int64_t from = wanted_from_locked(source, range);
+		next = range->next;
+		range_forget(range, from);
+		bool is_gone = range->n_gone == range->n_chunks;
+		if (range->is_done && (is_gone || from == INT64_MAX))
+			ranges_remove(&source->ranges, range);
+		else if (from == INT64_MAX && range->len - range->have > REST_BYTES)
+			range->is_unwanted = true;
 	}
+}
+
+void reader_close(struct reader *reader)
+{
+	if (!reader)
+		return;
+	struct source *source = reader->source;
+	{
+		LOCK_SCOPE(&source->objects->lock);
+		bool is_last = --source->n_readers == 0;
+		if (is_last && source->file->source == source)
+			source->file->source = NULL;
+		LOCK_SCOPE(&source->lock);
+		struct reader **at = &source->reader;
+		while (*at != reader)
+			at = &(*at)->next;
+		*at = reader->next;
+		source->is_closed = is_last;
+		set_stream_locked(reader, false);
+		let_go_locked(source);
+	}
+	source_unref(source);
+	free(reader);
 }
 
 /* ---- fetching ---- */
 
 static void fetch_task(void *arg);
 
-static int start_locked(struct reader *reader, int64_t at, int64_t len, bool is_needed)
+static int start_locked(struct source *source, int64_t at, int64_t len, bool is_needed)
 {
-	if (!take_memory(reader->objects, len, is_needed))
-		return -EAGAIN;
-	struct range *range = calloc(1, sizeof(*range));
-	char *buf = malloc(len);
-	if (!range || !buf) {
-		free(range);
-		free(buf);
-		atomic_fetch_sub(&reader->objects->remote->serve->read_ahead_bytes, len);
-		return -ENOMEM;
-	}
-	*range = (struct range){
-		.reader = reader, .at = at, .len = len, .buf = buf, .progress_ms = clock_mono_ms()};
-	int r = pool_submit(reader->objects->fetchers, fetch_task, range);
+	struct flight *flight = malloc(sizeof(*flight));
+	struct range *range;
+	int r = flight ? ranges_add(&source->ranges, at, len, is_needed, &range) : -ENOMEM;
 	if (r < 0) {
-		range_free(range);
+		free(flight);
 		return r;
 	}
-	range->next = reader->range;
-	reader->range = range;
-	reader->n_refs++;
-	reader->n_in_flight++;
+	range->progress_ms = clock_mono_ms();
+	*flight = (struct flight){.source = source, .range = range};
+	r = pool_submit(source->objects->fetchers, fetch_task, flight);
+	if (r < 0) {
+		ranges_remove(&source->ranges, range);
+		free(flight);
+		return r;
+	}
+	source->n_refs++;
+	source->n_in_flight++;
+	source->objects->n_fetches++;
 	return 0;
 }
 
-static int64_t least(int64_t a, int64_t b)
+static bool may_start_locked(const struct source *source)
 {
-	return a < b ? a : b;
+	return !source->is_closed &&
+	       (source->n_in_flight < IN_FLIGHT_OWN || source->objects->n_fetches < IN_FLIGHT);
 }
 
 /* More in order, as far as window, flights and memory allow. */
 static void read_ahead_locked(struct reader *reader)
 {
-	while (reader->n_jumps < READER_JUMPS && reader->n_in_order > 1 && !reader->is_closed &&
-	       reader->n_in_flight < READER_IN_FLIGHT && reader->frontier < reader->size_bytes &&
-	       reader->frontier - reader->position < reader->window) {
-		if (reader->frontier < reader->position)
-			reader->frontier = reader->position;
-		int64_t len =
-			least(least(reader->window, READER_RANGE_MAX), reader->size_bytes - reader->frontier);
-		if (len <= 0 || start_locked(reader, reader->frontier, len, false) < 0)
+	struct source *source = reader->source;
+	int64_t at, n;
+	while (readahead_next(&reader->ahead, source->size_bytes, chunks_share(chunks_of(source)), &at, &n)) {
+		const struct range *there = ranges_at(&source->ranges, at);
+		if (there) {
+			readahead_took(&reader->ahead, there->at + there->len);
+			continue;
+		}
+		n = ranges_gap_end(&source->ranges, at, at + n) - at;
+		if (!may_start_locked(source) || start_locked(source, at, n, false) < 0)
 			return;
-		reader->frontier += len;
-		reader->window = least(reader->window * 2, READER_WINDOW_MAX);
+		readahead_took(&reader->ahead, at + n);
 	}
 }
 
-/* Once for each read: is it in order? */
-static void note_locked(struct reader *reader, int64_t at, int64_t n)
-{
-	bool is_in_order = at >= reader->position - READER_BEHIND && at <= reader->frontier + READER_AHEAD;
-	if (is_in_order) {
-		if (++reader->n_in_order == 3)
-			reader->n_jumps = 0;
-	} else {
-		reader->n_jumps++;
-		reader->n_in_order = 1;
-		reader->position = reader->frontier = at;
-		drop_locked(reader, INT64_MAX);
-	}
-	if (!is_in_order || !reader->window)
-		reader->window = READER_FIRST;
-	if (at + n > reader->position)
-		reader->position = at + n;
-	drop_locked(reader, reader->position - READER_BEHIND);
-}
-
-/* Starts what is missing of [at, at + n). */
-static int want_locked(struct reader *reader, int64_t at, int64_t n)
+/* Starts what is missing of [at, at + n), and no more, whatever there is room for. */
+static int want_locked(struct source *source, int64_t at, int64_t n)
 {
 	int64_t end = at + n;
 	while (at < end) {
-		const struct range *range = range_at_locked(reader, at);
-		if (range) {
-			at = range->at + range->len;
-			continue;
-		}
-		int64_t from = at - at % READER_UNIT, to = end;
-		if (reader->n_jumps < READER_JUMPS && from + READER_FIRST > to)
-			to = from + READER_FIRST;
-		if (to < from + READER_UNIT)
-			to = from + READER_UNIT;
-		to = least(to, reader->size_bytes);
-		if (range_at_locked(reader, from))
-			from = at;
-		int r = start_locked(reader, from, to - from, false);
-		if (r == -EAGAIN) /* without room: what is asked, and no more */
-			r = start_locked(reader, at, (to = end) - at, true);
+		const struct range *range = ranges_at(&source->ranges, at);
+		int64_t next = range ? range->at + range->len : ranges_gap_end(&source->ranges, at, end);
+		int r = range ? 0 : start_locked(source, at, next - at, true);
 		if (r < 0)
 			return r;
-		if (to > reader->frontier)
-			reader->frontier = to;
-		at = to;
+		at = next;
 	}
 	return 0;
 }
 
 /* Out of the row: those that have all they asked for; with `failed`, those that wait for what it will not bring. */
-static struct request *take_ready_locked(struct reader *reader, const struct range *failed,
+static struct request *take_ready_locked(struct source *source, const struct range *failed,
 					 struct request **ret_failed)
 {
-	struct request *ready = NULL, **at = &reader->waiters.first;
+	struct request *ready = NULL, **at = &source->waiters.first;
 	while (*at) {
 		struct request *rq = *at;
-		int64_t n = asked_bytes(reader, rq), have = copy_locked(reader, NULL, n, rq->offset);
+		int64_t n = asked_bytes(source, rq), have = ranges_covered(&source->ranges, rq->offset, n);
 		int64_t missing = rq->offset + have;
 		bool is_failed = failed && have < n && failed->at <= missing &&
-				 missing < failed->at + failed->len && !range_at_locked(reader, missing);
+				 missing < failed->at + failed->len && !ranges_at(&source->ranges, missing);
 		if (have < n && !is_failed && !request_is_answered(rq)) {
 			at = &rq->next_waiter;
 			continue;
 		}
 		*at = rq->next_waiter;
+		if (have == n && !request_is_answered(rq)) /* without memory for that it asks again */
+			(void)ranges_lend(&source->ranges, rq->offset, n, &rq->loan);
 		struct request **row = is_failed ? ret_failed : &ready;
 		rq->next_waiter = *row;
 		*row = rq;
@@ -293,17 +293,21 @@ static struct request *take_ready_locked(struct reader *reader, const struct ran
 
 static int take_bytes(void *arg, const void *bytes, size_t n)
 {
-	struct range *range = arg;
-	struct reader *reader = range->reader;
+	const struct flight *flight = arg;
+	struct source *source = flight->source;
+	struct range *range = flight->range;
 	if ((int64_t)n > range->len - range->have)
 		return -EIO;
-	memcpy(range->buf + range->have, bytes, n); /* nobody looks behind `have` */
-	pthread_mutex_lock(&reader->lock);
-	range->have += n;
+	int r = range_fill(&source->ranges, range, bytes, n);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&source->lock);
+	range->have += (int64_t)n;
 	range->progress_ms = clock_mono_ms();
-	bool is_over = range->is_dropped || reader->is_closed || reader->objects->is_stopping;
-	struct request *ready = take_ready_locked(reader, NULL, NULL);
-	pthread_mutex_unlock(&reader->lock);
+	bool is_rest = range->len - range->have <= REST_BYTES && !source->objects->is_stopping;
+	bool is_over = !is_rest && (range->is_unwanted || source->is_closed || source->objects->is_stopping);
+	struct request *ready = take_ready_locked(source, NULL, NULL);
+	pthread_mutex_unlock(&source->lock);
 	waiters_resume(ready);
 	return is_over ? -ECANCELED : 0;
 }
@@ -314,10 +318,10 @@ static int changed(struct fault *fault, const char *bucket, const char *key)
 }
 
 /* Where the file is now, and of which version its content is; -ESTALE if that is another. */
-static int whereabouts(struct reader *reader, char **ret_bucket, char **ret_key, char **ret_version)
+static int whereabouts(struct source *source, char **ret_bucket, char **ret_key, char **ret_version)
 {
-	const struct object_file *file = reader->file;
-	LOCK_SCOPE(&reader->objects->lock);
+	const struct object_file *file = source->file;
+	LOCK_SCOPE(&source->objects->lock);
 	*ret_bucket = strdup(file->bucket);
 	*ret_key = strdup(file->key);
 	*ret_version = strdup(file->version ? file->version : "");
@@ -327,33 +331,34 @@ static int whereabouts(struct reader *reader, char **ret_bucket, char **ret_key,
 }
 
 /* Has it moved, within this mount, since that was its place? Waits for a move to end, as a thread that fetches may. */
-static bool has_moved(struct reader *reader, const char *bucket, const char *key)
+static bool has_moved(struct source *source, const char *bucket, const char *key)
 {
-	const struct object_file *file = reader->file;
-	LOCK_SCOPE(&reader->objects->lock);
+	const struct object_file *file = source->file;
+	LOCK_SCOPE(&source->objects->lock);
 	while (file->is_moving)
-		pthread_cond_wait(&reader->objects->moved, &reader->objects->lock);
+		pthread_cond_wait(&source->objects->moved, &source->objects->lock);
 	return !file->is_stale && (strcmp(file->bucket, bucket) != 0 || strcmp(file->key, key) != 0);
 }
 
-static int fetch(struct range *range, struct fault *fault)
+static int fetch(struct flight *flight, struct fault *fault)
 {
-	struct reader *reader = range->reader;
+	struct source *source = flight->source;
+	const struct range *range = flight->range;
 	bool is_again;
 	int r;
 	do {
 		cleanup_free char *bucket = NULL, *key = NULL, *version = NULL;
 		struct backend *be;
-		r = whereabouts(reader, &bucket, &key, &version);
+		r = whereabouts(source, &bucket, &key, &version);
 		if (r == 0)
-			r = remote_backend(reader->objects->remote, &be, fault);
+			r = remote_backend(source->objects->remote, &be, fault);
 		if (r == 0)
 			r = backend_object_read(be, bucket, key, version, range->at + range->have,
-						range->len - range->have, take_bytes, range, fault);
+						range->len - range->have, take_bytes, flight, fault);
 		if (r == 0 && range->have < range->len)
 			r = fault_set(fault, EIO, "%s/%s: the service gave less than it has", bucket, key);
 		bool is_elsewhere = r == -ESTALE || r == -ENOENT;
-		is_again = is_elsewhere && has_moved(reader, bucket, key);
+		is_again = is_elsewhere && has_moved(source, bucket, key);
 		if (is_elsewhere)
 			r = changed(fault, bucket, key);
 	} while (is_again);
@@ -361,28 +366,28 @@ static int fetch(struct range *range, struct fault *fault)
 }
 
 /* Nothing was given yet, and the kernel has no old pages: the new content will do, if it has the same size. */
-static bool repin(struct range *range)
+static bool repin(const struct flight *flight)
 {
-	struct reader *reader = range->reader;
-	struct objects *objects = reader->objects;
-	struct object_file *file = reader->file;
+	struct source *source = flight->source;
+	struct objects *objects = source->objects;
+	struct object_file *file = source->file;
 	cleanup_free char *bucket = NULL, *key = NULL, *version = NULL;
 	struct object_detail detail = {0};
 	struct backend *be;
 	{
-		LOCK_SCOPE(&reader->lock);
-		if (!reader->may_repin || range->have > 0)
+		LOCK_SCOPE(&source->lock);
+		if (!source->may_repin || flight->range->have > 0)
 			return false;
-		reader->may_repin = false;
+		source->may_repin = false;
 	}
-	int r = whereabouts(reader, &bucket, &key, &version);
+	int r = whereabouts(source, &bucket, &key, &version);
 	if (r == 0)
 		r = remote_backend(objects->remote, &be, NULL);
 	if (r == 0)
 		r = backend_object_get(be, bucket, key, &detail, NULL);
 	LOCK_SCOPE(&objects->lock);
 	bool is_right =
-		r == 0 && detail.size_bytes == reader->size_bytes && !file->spool && file->n_open == 1;
+		r == 0 && detail.size_bytes == source->size_bytes && !file->spool && file->n_open == 1;
 	if (is_right &&
 	    object_file_set_locked(file, detail.version, detail.size_bytes, detail.changed_ns, true) == 0)
 		file->cached_content = file->told_content = file->content = ++objects->n_contents;
@@ -390,107 +395,107 @@ static bool repin(struct range *range)
 	return is_right;
 }
 
-static void take_out_locked(struct reader *reader, struct range *range)
-{
-	struct range **at = &reader->range;
-	while (*at != range)
-		at = &(*at)->next;
-	*at = range->next;
-}
-
 /* The handles of the file are of no use any more; who opens it again gets another. */
-static void give_up(struct reader *reader)
+static void give_up(struct source *source)
 {
-	struct objects *objects = reader->objects;
+	struct objects *objects = source->objects;
 	{
 		LOCK_SCOPE(&objects->lock);
-		object_file_unlist_locked(reader->file);
-		if (!reader->file->spool)
-			object_file_make_stale_locked(reader->file);
+		object_file_unlist_locked(source->file);
+		if (!source->file->spool)
+			object_file_make_stale_locked(source->file);
 	}
-	notify_attr(objects->remote->serve->notify, &kind_object_file, reader->file, 0, NULL);
+	notify_attr(objects->remote->serve->notify, &kind_object_file, source->file, 0, NULL);
+}
+
+/* What it has brought stays; what is missing is fetched anew when somebody asks for it. */
+static void end_locked(struct source *source, struct range *range, bool has_failed,
+		       struct request **ret_ready, struct request **ret_failed)
+{
+	const struct range whole = {.at = range->at, .len = range->len};
+	ranges_cut(&source->ranges, range);
+	for (struct reader *reader = source->reader; has_failed && reader; reader = reader->next)
+		if (reader->ahead.position < whole.at + whole.len)
+			readahead_lost(&reader->ahead, range->at + range->len);
+	*ret_ready = take_ready_locked(source, has_failed ? &whole : NULL, ret_failed);
+	if (range->is_unwanted)
+		ranges_remove(&source->ranges, range);
+	let_go_locked(source);
+	for (struct reader *reader = source->reader; !has_failed && reader; reader = reader->next)
+		read_ahead_locked(reader);
 }
 
 static void fetch_task(void *arg)
 {
-	struct range *range = arg;
-	struct reader *reader = range->reader;
+	struct flight *flight = arg;
+	struct source *source = flight->source;
 	struct fault fault = {0};
-	struct request *failed = NULL;
-	int r = reader->objects->is_stopping ? -EINTR : fetch(range, &fault);
-	if (r == -ESTALE && repin(range))
-		r = fetch(range, &fault);
+	struct request *ready, *failed = NULL;
+	int r = source->objects->is_stopping ? -EINTR : fetch(flight, &fault);
+	if (r == -ESTALE && repin(flight))
+		r = fetch(flight, &fault);
 	if (r == -ESTALE)
-		give_up(reader);
-	pthread_mutex_lock(&reader->lock);
-	reader->n_in_flight--;
-	range->is_done = true;
-	bool is_out = r < 0 || range->is_dropped;
-	if (is_out)
-		take_out_locked(reader, range);
-	struct request *ready = take_ready_locked(reader, r < 0 ? range : NULL, &failed);
-	read_ahead_locked(reader);
-	pthread_mutex_unlock(&reader->lock);
-	if (is_out)
-		range_free(range);
+		give_up(source);
+	source->objects->n_fetches--;
+	pthread_mutex_lock(&source->lock);
+	source->n_in_flight--;
+	end_locked(source, flight->range, r < 0, &ready, &failed);
+	pthread_mutex_unlock(&source->lock);
 	waiters_resume(ready);
 	if (r < 0)
 		waiters_fail(failed, r == -ECANCELED ? -EINTR : r, &fault);
-	reader_unref(reader);
+	source_unref(source);
+	free(flight);
 }
 
 /* ---- reading ---- */
-
-enum { AGAIN_MS = 1000 };
 
 /*
  * How long to wait for the byte at `at`: 15 s without progress, however often it is asked for. The kernel repeats a read
  * that failed once, which is told the same at once; who comes later has it fetched anew.
  */
-static int64_t patience_locked(struct reader *reader, int64_t at)
+static int64_t patience_locked(struct source *source, int64_t at)
 {
-	struct range *range = range_at_locked(reader, at);
+	struct range *range = ranges_at(&source->ranges, at);
 	if (!range || range->is_done)
 		return REQUEST_READ_DEADLINE_MS;
 	int64_t left_ms = range->progress_ms + REQUEST_READ_DEADLINE_MS - clock_mono_ms();
 	if (left_ms > -AGAIN_MS)
 		return left_ms;
-	range->is_dropped = true;
+	range->is_unwanted = true;
 	return REQUEST_READ_DEADLINE_MS;
 }
 
-ssize_t reader_read(struct call *c, struct reader *reader, char *buf, size_t size, off_t offset)
+static void note_locked(struct reader *reader, int64_t at, int64_t n)
 {
-	int64_t n = reader->size_bytes - offset;
-	if (n <= 0)
-		return 0;
-	if (n > (int64_t)size)
-		n = size;
-	LOCK_SCOPE(&reader->lock);
-	if (!c->request->has_waited)
-		note_locked(reader, offset, n);
-	if (copy_locked(reader, NULL, n, offset) == n) {
-		(void)copy_locked(reader, buf, n, offset); /* all of it */
-		reader->may_repin = false;
-		read_ahead_locked(reader);
-		return n;
-	}
-	int64_t left_ms = patience_locked(reader, offset + copy_locked(reader, NULL, n, offset));
-	int r = left_ms > 0 ? want_locked(reader, offset, n) : -ETIMEDOUT;
-	if (r < 0)
-		return r;
+	readahead_note(&reader->ahead, at, n);
+	set_stream_locked(reader, readahead_is_stream(&reader->ahead) && at + n < reader->source->size_bytes);
 	read_ahead_locked(reader);
-	request_park(c->request, left_ms);
-	waiters_add(&reader->waiters, c->request);
-	return CALL_PARKED;
+	let_go_locked(reader->source);
 }
 
-void reader_close(struct reader *reader)
+ssize_t reader_lend(struct call *c, struct reader *reader, size_t size, off_t offset, struct loan **ret)
 {
-	if (!reader)
-		return;
-	pthread_mutex_lock(&reader->lock);
-	reader->is_closed = true;
-	pthread_mutex_unlock(&reader->lock);
-	reader_unref(reader);
+	struct source *source = reader->source;
+	int64_t rest = source->size_bytes - offset, n = rest < (int64_t)size ? rest : (int64_t)size;
+	if (n <= 0)
+		return 0;
+	if (*ret) /* while it waited */
+		return n;
+	LOCK_SCOPE(&source->lock);
+	if (!c->request->has_waited)
+		note_locked(reader, offset, n);
+	int64_t have = ranges_covered(&source->ranges, offset, n);
+	if (have == n) {
+		source->may_repin = false;
+		int r = ranges_lend(&source->ranges, offset, n, ret);
+		return r < 0 ? r : n;
+	}
+	int64_t left_ms = patience_locked(source, offset + have);
+	int r = left_ms > 0 ? want_locked(source, offset, n) : -ETIMEDOUT;
+	if (r < 0)
+		return r;
+	request_park(c->request, left_ms);
+	waiters_add(&source->waiters, c->request);
+	return CALL_PARKED;
 }

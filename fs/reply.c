@@ -2,6 +2,7 @@
 /* Answers to the kernel. */
 #include "reply.h"
 
+#include "chunk.h"
 #include "inode.h"
 #include "serve_private.h"
 
@@ -132,7 +133,10 @@ void reply_create(struct request *rq)
 
 void reply_data(struct request *rq)
 {
-	(void)fuse_reply_buf(rq->req, rq->data, rq->done);
+	if (rq->loan)
+		(void)fuse_reply_iov(rq->req, rq->loan->part, (int)rq->loan->n_parts);
+	else
+		(void)fuse_reply_buf(rq->req, rq->data, rq->done);
 }
 
 void reply_written(struct request *rq)

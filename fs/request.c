@@ -11,6 +11,7 @@
  */
 #include "request.h"
 
+#include "chunk.h"
 #include "cleanup.h"
 #include "clock.h"
 #include "pool.h"
@@ -147,6 +148,7 @@ void request_unref(struct request *rq)
 	free(rq->name);
 	free(rq->new_name);
 	free(rq->data);
+	loan_free(rq->loan);
 	free(rq->text);
 	free(rq);
 }

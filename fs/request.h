@@ -33,7 +33,8 @@ struct request {
 	bool has_fi;
 	off_t offset;
 	size_t size;
-	char *data; /* of a write that had to wait; what a read brought */
+	char *data;        /* of a write that had to wait; what a read brought */
+	struct loan *loan; /* owned: the same, of a kind that lends */
 	const char *written;
 	void *poll_handle;
 

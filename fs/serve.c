@@ -8,6 +8,7 @@
  */
 #include "serve.h"
 
+#include "chunk.h"
 #include "cleanup.h"
 #include "clock.h"
 #include "helper_touch.h"
@@ -16,6 +17,7 @@
 #include "listing.h"
 #include "log.h"
 #include "logstream.h"
+#include "memory_limit.h"
 #include "ops.h"
 #include "remote.h"
 #include "report.h"
@@ -80,11 +82,21 @@ static int make_root(struct serve *serve)
 	return inode_root(serve->table, &child, &serve->root);
 }
 
+/* For what is fetched from services: half of cache.memory, a quarter of what our cgroup may use. */
+static int64_t fetch_budget(const struct config *config)
+{
+	int64_t ours = json_integer_value(json_object_get(config->cache, "memory")) / 2;
+	int64_t group = memory_limit("/proc/self/cgroup", "/sys/fs/cgroup") / 4;
+	return ours < group ? ours : group;
+}
+
 static int open_parts(struct serve *serve, const struct serve_options *options, struct fault *reterr)
 {
 	int r = make_id(serve->id);
 	if (r == 0)
 		r = inode_table_new(&serve->table);
+	if (r == 0)
+		r = chunks_new(fetch_budget(serve->config), &serve->chunks);
 	if (r == 0)
 		r = notify_new(serve->table, &serve->notify);
 	if (r == 0)
@@ -253,6 +265,7 @@ void serve_free(struct serve *serve)
 	report_free(serve->report);
 	parking_free(serve->parking);
 	timers_free(serve->timers);
+	chunks_free(serve->chunks);
 	notify_free(serve->notify);
 	free(serve->python);
 	free(serve->mount_point);

@@ -34,7 +34,8 @@ struct serve {
 	struct parking *parking;
 	struct report *report;
 	struct logwatch *logwatch;
-	struct touch *touch; /* NULL: no inotify events */
+	struct chunks *chunks; /* for what is read from services */
+	struct touch *touch;   /* NULL: no inotify events */
 	struct remote **remote;
 	size_t n_remotes;
 
@@ -45,7 +46,6 @@ struct serve {
 	/* atomic */
 	atomic_bool is_stopping;
 	atomic_size_t n_handles;
-	atomic_llong read_ahead_bytes; /* of readers of objects: reader.c */
 };
 
 /* Appends to .trainfs/errors and the log. `child` may be NULL: then `n` itself is what it concerns. */
