@@ -47,7 +47,8 @@ struct reader {
 	struct source *source; /* referenced; immutable */
 	/* protected by the source's lock */
 	struct readahead ahead;
-	bool is_stream; /* counted as one */
+	bool is_stream;    /* counted as one */
+	int64_t waited_at; /* where the range began that it last waited for; -1: none yet */
 	struct reader *next;
 };
 
@@ -122,6 +123,7 @@ int reader_new_locked(struct object_file *file, bool may_repin, struct reader **
 		return r;
 	}
 	struct source *source = reader->source;
+	reader->waited_at = -1;
 	source->n_readers++;
 	LOCK_SCOPE(&source->lock);
 	source->n_refs++;
@@ -452,15 +454,15 @@ static void fetch_task(void *arg)
 
 /*
  * How long to wait for the byte at `at`: 15 s without progress, however often it is asked for. The kernel repeats a read
- * that failed once, which is told the same at once; who comes later has it fetched anew.
+ * that failed once, which is told the same at once; others, and who comes later, have it fetched anew.
  */
-static int64_t patience_locked(struct source *source, int64_t at)
+static int64_t patience_locked(struct reader *reader, int64_t at)
 {
-	struct range *range = ranges_at(&source->ranges, at);
+	struct range *range = ranges_at(&reader->source->ranges, at);
 	if (!range || range->is_done)
 		return REQUEST_READ_DEADLINE_MS;
 	int64_t left_ms = range->progress_ms + REQUEST_READ_DEADLINE_MS - clock_mono_ms();
-	if (left_ms > -AGAIN_MS)
+	if (left_ms > 0 || (left_ms > -AGAIN_MS && reader->waited_at == range->at))
 		return left_ms;
 	range->is_unwanted = true;
 	return REQUEST_READ_DEADLINE_MS;
@@ -491,10 +493,11 @@ ssize_t reader_lend(struct call *c, struct reader *reader, size_t size, off_t of
 		int r = ranges_lend(&source->ranges, offset, n, ret);
 		return r < 0 ? r : n;
 	}
-	int64_t left_ms = patience_locked(source, offset + have);
+	int64_t left_ms = patience_locked(reader, offset + have);
 	int r = left_ms > 0 ? want_locked(source, offset, n) : -ETIMEDOUT;
 	if (r < 0)
 		return r;
+	reader->waited_at = ranges_at(&source->ranges, offset + have)->at; /* it is wanted, so it is there */
 	request_park(c->request, left_ms);
 	waiters_add(&source->waiters, c->request);
 	return CALL_PARKED;
