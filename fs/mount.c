@@ -273,6 +273,9 @@ static void on_contact(struct mount *m)
 	int r = contact_answer(&m->contact);
 
 	if (r == 0) {
+		r = session_raise_read_ahead(&m->session);
+		if (r < 0)
+			log_debug("the kernel reads ahead as it does by itself (%s)", strerror(-r));
 		judge(m, EXIT_CODE_OK, NULL);
 		return;
 	}

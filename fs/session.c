@@ -15,6 +15,7 @@
 #include "cleanup.h"
 #include "log.h"
 #include "options.h"
+#include "str.h"
 
 static void log_from_libfuse(enum fuse_log_level level, const char *format, va_list ap)
 	__attribute__((format(printf, 2, 0)));
@@ -120,6 +121,19 @@ int session_open(const char *path, const char *fuse_options, const struct fuse_l
 	}
 	*ret = session;
 	return 0;
+}
+
+int session_raise_read_ahead(const struct session *session)
+{
+	cleanup_free char *path = NULL;
+	char text[16];
+	int n = snprintf(text, sizeof(text), "%d", SESSION_READ_AHEAD_KB);
+	int r = str_format(&path, "/sys/class/bdi/%u:%u/read_ahead_kb", session->mountpoint.major,
+			   session->mountpoint.minor);
+	if (r < 0)
+		return r;
+	cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC);
+	return fd < 0 || write(fd, text, (size_t)n) < 0 ? -errno : 0;
 }
 
 /* Is the topmost mount at our path still ours, not one that came later? */

@@ -26,6 +26,13 @@ struct session {
 int session_open(const char *path, const char *fuse_options, const struct fuse_lowlevel_ops *ops,
 		 void *userdata, struct session *ret, struct fault *reterr);
 
+/*
+ * Lets the kernel read SESSION_READ_AHEAD_KB ahead of who reads in order, instead of 128: only root may. -errno. After the
+ * mount has answered, for the kernel sets it then.
+ */
+enum { SESSION_READ_AHEAD_KB = 8192 };
+int session_raise_read_ahead(const struct session *session);
+
 /* Unmounts it, lazily if it is in use; does nothing if it is not there any more. Callable from any thread, repeatedly. */
 void session_detach(const struct session *session);
 

@@ -124,6 +124,13 @@ def test_the_daemon_lets_go_of_everything(mount):
     assert os.getsid(m.pid) == m.pid
 
 
+@pytest.mark.skipif(os.geteuid() != 0 or not os.access("/sys/class/bdi", os.W_OK), reason="only root may raise it")
+def test_root_lets_the_kernel_read_further_ahead(mount):
+    m = mount()
+    device = mount_lines(m)[0].split(" ")[2]
+    assert int(Path(f"/sys/class/bdi/{device}/read_ahead_kb").read_text()) == 8192
+
+
 def test_one_remote_as_root(mount):
     m = mount(source="local:")
     assert mount_lines(m)[0].split(" - ")[1].startswith("fuse.trainfs local: ")
