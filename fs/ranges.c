@@ -17,7 +17,7 @@ int ranges_add(struct ranges *ranges, int64_t at, int64_t len, bool is_needed, s
 	size_t n = chunks_count(len);
 	if (!chunks_reserve(ranges->chunks, n, is_needed))
 		return -EAGAIN;
-	struct range *range = calloc(1, sizeof(*range) + n * sizeof(range->chunk[0]));
+	struct range *range = calloc(1, sizeof(*range) + n * sizeof(range->slot[0]));
 	if (!range) {
 		chunks_return(ranges->chunks, n);
 		return -ENOMEM;
@@ -34,8 +34,8 @@ void ranges_cut(struct ranges *ranges, struct range *range)
 {
 	size_t n = chunks_count(range->have), n_unmade = 0;
 	for (size_t i = n; i < range->n_chunks; i++) {
-		n_unmade += !range->chunk[i];
-		chunk_unref(STEAL(range->chunk[i]));
+		n_unmade += !range->slot[i].chunk;
+		chunk_unref(STEAL(range->slot[i].chunk));
 	}
 	chunks_return(ranges->chunks, n_unmade);
 	range->n_chunks = n;
@@ -43,13 +43,15 @@ void ranges_cut(struct ranges *ranges, struct range *range)
 	range->is_done = true;
 }
 
-void range_forget(struct range *range, int64_t at)
+void range_forget(struct range *range, int64_t at, int64_t unread_at)
 {
 	while (range->n_gone < range->n_chunks) {
-		int64_t end = least((int64_t)(range->n_gone + 1) * CHUNK_SIZE, range->len);
-		if (end > range->have || range->at + end > at)
+		int64_t begin = (int64_t)range->n_gone * CHUNK_SIZE,
+			end = least(begin + CHUNK_SIZE, range->len);
+		bool is_read = range->slot[range->n_gone].n_lent >= end - begin;
+		if (end > range->have || range->at + end > (is_read ? at : unread_at))
 			return;
-		chunk_unref(STEAL(range->chunk[range->n_gone]));
+		chunk_unref(STEAL(range->slot[range->n_gone].chunk));
 		range->n_gone++;
 	}
 }
@@ -62,7 +64,7 @@ void ranges_remove(struct ranges *ranges, struct range *range)
 	*at = range->next;
 	ranges_cut(ranges, range);
 	for (size_t i = range->n_gone; i < range->n_chunks; i++)
-		chunk_unref(range->chunk[i]);
+		chunk_unref(range->slot[i].chunk);
 	free(range);
 }
 
@@ -76,7 +78,7 @@ int range_fill(const struct ranges *ranges, struct range *range, const void *byt
 {
 	const char *from = bytes;
 	for (int64_t at = range->have; n > 0;) {
-		struct chunk **chunk = &range->chunk[at / CHUNK_SIZE];
+		struct chunk **chunk = &range->slot[at / CHUNK_SIZE].chunk;
 		size_t in_chunk = (size_t)(at % CHUNK_SIZE), part = CHUNK_SIZE - in_chunk;
 		if (part > n)
 			part = n;
@@ -107,32 +109,30 @@ int64_t ranges_gap_end(const struct ranges *ranges, int64_t at, int64_t end)
 	return end;
 }
 
-/* What there is of the chunk that has the byte at `at`, at most n bytes; 0: nothing. */
-static int64_t piece(const struct ranges *ranges, int64_t at, int64_t n, struct chunk **ret, size_t *ret_at)
+/* What there is of the chunk that has the byte at `at`, at most n bytes, goes to `loan` (NULL: nowhere); 0: nothing. */
+static int64_t take_piece(const struct ranges *ranges, int64_t at, int64_t n, struct loan *loan)
 {
-	const struct range *range = ranges_at(ranges, at);
-	int64_t skip = range ? at - range->at : 0;
+	struct range *range = ranges_at(ranges, at);
+	int64_t skip = range ? at - range->at : 0, in_chunk = skip % CHUNK_SIZE;
 	if (!range || skip >= range->have)
 		return 0;
-	*ret = range->chunk[skip / CHUNK_SIZE];
-	*ret_at = (size_t)(skip % CHUNK_SIZE);
-	return least(least(n, range->have - skip), CHUNK_SIZE - (int64_t)*ret_at);
+	n = least(least(n, range->have - skip), CHUNK_SIZE - in_chunk);
+	if (loan) {
+		loan_add(loan, range->slot[skip / CHUNK_SIZE].chunk, (size_t)in_chunk, (size_t)n);
+		range->slot[skip / CHUNK_SIZE].n_lent += n;
+	}
+	return n;
 }
 
-/* Those from `at` on without a gap. `loan` may be NULL. */
+/* Those from `at` on without a gap. */
 static int64_t walk(const struct ranges *ranges, int64_t at, int64_t n, struct loan *loan,
 		    size_t *ret_n_pieces)
 {
-	int64_t done = 0;
-	struct chunk *chunk;
-	size_t chunk_at;
-	for (*ret_n_pieces = 0; done < n; ++*ret_n_pieces) {
-		int64_t part = piece(ranges, at + done, n - done, &chunk, &chunk_at);
+	int64_t done = 0, part;
+	for (*ret_n_pieces = 0; done < n; ++*ret_n_pieces, done += part) {
+		part = take_piece(ranges, at + done, n - done, loan);
 		if (part == 0)
 			break;
-		if (loan)
-			loan_add(loan, chunk, chunk_at, (size_t)part);
-		done += part;
 	}
 	return done;
 }
@@ -143,7 +143,7 @@ int64_t ranges_covered(const struct ranges *ranges, int64_t at, int64_t n)
 	return walk(ranges, at, n, NULL, &n_pieces);
 }
 
-int ranges_lend(const struct ranges *ranges, int64_t at, int64_t n, struct loan **ret)
+int ranges_lend(struct ranges *ranges, int64_t at, int64_t n, struct loan **ret)
 {
 	size_t n_pieces;
 	(void)walk(ranges, at, n, NULL, &n_pieces); /* counts */

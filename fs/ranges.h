@@ -18,7 +18,10 @@ struct range {
 	bool is_unwanted;
 	int64_t progress_ms; /* when it began, or brought something */
 	size_t n_chunks;
-	struct chunk *chunk[]; /* NULL: not made yet, or gone */
+	struct {
+		struct chunk *chunk; /* NULL: not made yet, or gone */
+		int64_t n_lent;
+	} slot[];
 };
 
 struct ranges {
@@ -35,8 +38,8 @@ void ranges_clear(struct ranges *ranges);
 int range_fill(const struct ranges *ranges, struct range *range, const void *bytes, size_t n);
 /* No more will come: it ends where its bytes end. */
 void ranges_cut(struct ranges *ranges, struct range *range);
-/* Its whole chunks before `at` go. */
-void range_forget(struct range *range, int64_t at);
+/* Its chunks before `at` go, of those that were not lent yet only what lies before `unread_at`. */
+void range_forget(struct range *range, int64_t at, int64_t unread_at);
 
 /* The one that has, or will have, the byte at `at`; NULL. */
 struct range *ranges_at(const struct ranges *ranges, int64_t at);
@@ -45,4 +48,4 @@ int64_t ranges_gap_end(const struct ranges *ranges, int64_t at, int64_t end);
 /* How many bytes there are from `at` on without a gap, at most n. */
 int64_t ranges_covered(const struct ranges *ranges, int64_t at, int64_t n);
 /* All n bytes at `at` are covered. -ENOMEM. */
-int ranges_lend(const struct ranges *ranges, int64_t at, int64_t n, struct loan **ret);
+int ranges_lend(struct ranges *ranges, int64_t at, int64_t n, struct loan **ret);

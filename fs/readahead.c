@@ -16,16 +16,17 @@ static bool is_in_order(const struct readahead *ahead, int64_t at)
 {
 	if (ahead->run == 0)
 		return at == 0;
-	return at >= ahead->position - READAHEAD_BEHIND &&
+	return at >= ahead->position - READAHEAD_SKIP &&
 	       at <= most(ahead->position, ahead->frontier) + READAHEAD_SKIP;
 }
 
 void readahead_note(struct readahead *ahead, int64_t at, int64_t n)
 {
 	if (ahead->run == 0 || !is_in_order(ahead, at))
-		*ahead = (struct readahead){.position = at, .frontier = at, .is_from_start = at == 0};
+		*ahead = (struct readahead){.position = at, .frontier = at};
 	else if (at > ahead->frontier + READAHEAD_GAP)
 		ahead->frontier = at;
+	ahead->is_from_start |= at == 0;
 	ahead->run += n;
 	ahead->position = most(ahead->position, at + n);
 }

@@ -18,9 +18,10 @@ enum {
 	READAHEAD_SURE = 4 << 20,
 	READAHEAD_RANGE_MAX = 8 << 20,
 	READAHEAD_WINDOW_MAX = 96 << 20,
-	READAHEAD_BEHIND = 1 << 20, /* kept, and no jump */
-	READAHEAD_GAP = 2 << 20,  /* left out by a read: fetched all the same, the kernel asks in any order */
-	READAHEAD_SKIP = 16 << 20 /* a jump of less is none */
+	/* The kernel asks in any order, for as much as it reads ahead: */
+	READAHEAD_GAP = 4 << 20,   /* what was left out is fetched all the same, */
+	READAHEAD_SKIP = 16 << 20, /* a jump of less, in either direction, is none, */
+	READAHEAD_BEHIND = 1 << 20 /* and what was not read yet stays for as long; what was, for this */
 };
 
 /* Zeroed: nothing was read yet. */

@@ -148,33 +148,46 @@ static int64_t asked_bytes(const struct source *source, const struct request *rq
 	return rest < (int64_t)rq->size ? rest : (int64_t)rq->size;
 }
 
-/* The first byte of the range that somebody waits for, or has in reach; INT64_MAX: none. */
-static int64_t wanted_from_locked(const struct source *source, const struct range *range)
+/* From where on it is wanted: what was read already, and what was not; INT64_MAX: nowhere. */
+struct wanted {
+	int64_t from, unread_from;
+};
+
+static void want(struct wanted *wanted, int64_t from, int64_t unread_from)
 {
-	int64_t from = INT64_MAX, end = range->at + range->len;
+	if (from < wanted->from)
+		wanted->from = from;
+	if (unread_from < wanted->unread_from)
+		wanted->unread_from = unread_from;
+}
+
+static struct wanted wanted_locked(const struct source *source, const struct range *range)
+{
+	struct wanted wanted = {INT64_MAX, INT64_MAX};
+	int64_t end = range->at + range->len;
 	for (const struct request *rq = source->waiters.first; rq; rq = rq->next_waiter)
-		if (!request_is_answered(rq) && rq->offset < end && rq->offset < from &&
+		if (!request_is_answered(rq) && rq->offset < end &&
 		    rq->offset + asked_bytes(source, rq) > range->at)
-			from = rq->offset;
+			want(&wanted, rq->offset, rq->offset);
 	for (const struct reader *reader = source->reader; reader; reader = reader->next) {
-		int64_t begin = reader->ahead.position - READAHEAD_BEHIND;
-		if (begin < end && begin < from && reader->ahead.frontier > range->at)
-			from = begin;
+		int64_t position = reader->ahead.position;
+		if (position - READAHEAD_SKIP < end && reader->ahead.frontier > range->at)
+			want(&wanted, position - READAHEAD_BEHIND, position - READAHEAD_SKIP);
 	}
-	return from;
+	return wanted;
 }
 
 static void let_go_locked(struct source *source)
 {
 	struct range *next;
 	for (struct range *range = source->ranges.first; range; range = next) {
-		int64_t from = wanted_from_locked(source, range);
+		struct wanted wanted = wanted_locked(source, range);
+		bool is_wanted = wanted.unread_from < INT64_MAX;
 		next = range->next;
-		range_forget(range, from);
-		bool is_gone = range->n_gone == range->n_chunks;
-		if (range->is_done && (is_gone || from == INT64_MAX))
+		range_forget(range, wanted.from, wanted.unread_from);
+		if (range->is_done && (range->n_gone == range->n_chunks || !is_wanted))
 			ranges_remove(&source->ranges, range);
-		else if (from == INT64_MAX && range->len - range->have > REST_BYTES)
+		else if (!is_wanted && range->len - range->have > REST_BYTES)
 			range->is_unwanted = true;
 	}
 }
@@ -253,13 +266,16 @@ static void read_ahead_locked(struct reader *reader)
 	}
 }
 
-/* Starts what is missing of [at, at + n), and no more, whatever there is room for. */
+/* Starts what is missing of [at, at + n), of a small read READAHEAD_UNIT, whatever there is room for. */
 static int want_locked(struct source *source, int64_t at, int64_t n)
 {
-	int64_t end = at + n;
+	int64_t end = at + n, least_end = at + READAHEAD_UNIT;
+	if (least_end > source->size_bytes)
+		least_end = source->size_bytes;
 	while (at < end) {
 		const struct range *range = ranges_at(&source->ranges, at);
-		int64_t next = range ? range->at + range->len : ranges_gap_end(&source->ranges, at, end);
+		int64_t next = range ? range->at + range->len
+				     : ranges_gap_end(&source->ranges, at, end > least_end ? end : least_end);
 		int r = range ? 0 : start_locked(source, at, next - at, true);
 		if (r < 0)
 			return r;

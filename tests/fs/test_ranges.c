@@ -84,15 +84,31 @@ Test(ranges, a_loan_spans_ranges_and_outlives_them)
 Test(ranges, what_was_read_is_let_go_chunk_by_chunk)
 {
 	struct range *range = add(0, 4 * CHUNK_SIZE);
+	struct loan *loan;
 	fill(range, 3 * CHUNK_SIZE + 1);
-	range_forget(range, 2 * CHUNK_SIZE + 5);
+	cr_assert_eq(ranges_lend(&ranges, 0, 2 * CHUNK_SIZE, &loan), 0);
+	loan_free(loan);
+	range_forget(range, 2 * CHUNK_SIZE + 5, 0);
 	cr_expect_eq(range->n_gone, 2);
 	cr_expect_eq(ranges_covered(&ranges, 0, 1), 0);
 	cr_expect_eq(ranges_covered(&ranges, 2 * CHUNK_SIZE, INT64_MAX), CHUNK_SIZE + 1);
-	range_forget(range, INT64_MAX); /* not what is still to be filled */
+	range_forget(range, INT64_MAX, INT64_MAX); /* not what is still to be filled */
 	cr_expect_eq(range->n_gone, 3);
 	cr_expect(chunks_reserve(ranges.chunks, 7, false));
 	chunks_return(ranges.chunks, 7);
+}
+
+Test(ranges, what_was_not_read_stays_longer)
+{
+	struct range *range = add(0, 3 * CHUNK_SIZE);
+	struct loan *loan;
+	fill(range, 3 * CHUNK_SIZE);
+	cr_assert_eq(ranges_lend(&ranges, 0, CHUNK_SIZE + 1, &loan), 0);
+	loan_free(loan);
+	range_forget(range, 2 * CHUNK_SIZE, 0);
+	cr_expect_eq(range->n_gone, 1);
+	range_forget(range, 2 * CHUNK_SIZE, 2 * CHUNK_SIZE);
+	cr_expect_eq(range->n_gone, 2);
 }
 
 Test(ranges, one_that_breaks_off_keeps_what_it_brought)

@@ -129,6 +129,29 @@ Test(readahead, requests_that_overtake_each_other_are_in_order)
 	cr_expect_eq(ahead.run, MIB);
 }
 
+Test(readahead, the_beginning_may_come_second)
+{
+	struct readahead ahead = {0};
+	unsigned n;
+	(void)read_at(&ahead, MIB, MIB, GIB, ANY, &n);
+	cr_expect(!ahead.is_from_start);
+	cr_expect(read_at(&ahead, 0, MIB, GIB, ANY, &n) >= 8 * MIB && ahead.is_from_start);
+}
+
+Test(readahead, the_kernel_may_ask_far_ahead_and_come_back)
+{
+	struct readahead ahead = {0};
+	unsigned n, n_all = 0;
+	int64_t sum = 0;
+	(void)read_at(&ahead, 0, 128 * KIB, GIB, ANY, &n);
+	sum = ahead.frontier;
+	for (int64_t at = 0; at < GIB; at += 4 * MIB) /* of each 4 MiB the last first */
+		for (int64_t back = 3; back >= 0; back--, n_all += n)
+			sum += read_at(&ahead, at + back * MIB, MIB, GIB, ANY, &n);
+	cr_expect_eq(ahead.run, GIB + 128 * KIB);
+	cr_expect(sum == GIB && n_all < 150, "%lld %u", (long long)sum, n_all);
+}
+
 Test(readahead, a_small_share_of_memory_is_kept_to)
 {
 	struct readahead ahead = {0};
