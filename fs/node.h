@@ -145,6 +145,7 @@ struct node_kind {
 	/* The whole content of a made-up file, in one piece: getattr's size comes from it, and open and read if they are
 	   NULL. -EOPNOTSUPP: not this one, getattr has set its size. */
 	int (*render)(struct call *c, struct node *n, struct str *ret);
+	enum open_mode text_mode; /* of what is rendered, where there is no `open` */
 	int (*open)(struct call *c, struct node *n, int flags, struct handle *h);
 	ssize_t (*read)(struct call *c, struct handle *h, char *buf, size_t size, off_t offset);
 	/*

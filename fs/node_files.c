@@ -19,9 +19,9 @@ int handle_render(struct call *c, struct handle *h)
 	r = str_steal(&text, &h->text);
 	if (r < 0)
 		return r;
-	/* the kernel cuts reads at the size that it knows */
+	/* tar reads as much as fstat says; the kernel's own reads end at the size that it knows */
 	int64_t told = h->node->reported_size;
-	if (told >= 0 && told != (int64_t)h->text_len && h->mode != OPEN_DIRECT)
+	if (told >= 0 && told != (int64_t)h->text_len)
 		notify_attr_now(c->serve->notify, h->node);
 	return 0;
 }

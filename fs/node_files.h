@@ -4,7 +4,10 @@
 
 #include "node.h"
 
-/* Renders the node into the handle: what is read from it is one moment's text. */
+/*
+ * Renders the node into the handle: what is read from it is one moment's text. A text that can get longer meanwhile
+ * must be OPEN_DIRECT: a cached page is filled with zeros up to the newest size that the kernel has heard of.
+ */
 int handle_render(struct call *c, struct handle *h);
 ssize_t handle_read_text(const struct handle *h, char *buf, size_t size, off_t offset);
 

@@ -305,8 +305,10 @@ static int file_open(struct call *c, struct node *n, int flags, struct handle *h
 	if (is_change && n->sub != JOB_FILE_CTL)
 		return fault_set(&c->fault, EPERM,
 				 "a job's files are what it is: they cannot be written (a copy can)");
-	bool is_settled = type_of(n)->settles && job_end_is_told(n->obj);
-	h->mode = is_settled ? OPEN_KEEP : type_of(n)->open_mode;
+	bool is_over = job_end_is_told(n->obj);
+	h->mode = type_of(n)->settles && is_over ? OPEN_KEEP : type_of(n)->open_mode;
+	if (h->mode == OPEN_CACHED && n->sub != JOB_FILE_LOG && !is_over)
+		h->mode = OPEN_DIRECT;
 	if (n->sub == JOB_FILE_WAIT)
 		return 0;
 	if (n->sub != JOB_FILE_LOG && n->sub != JOB_FILE_FOLLOW)

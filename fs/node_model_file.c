@@ -87,7 +87,7 @@ static int model_file_open(struct call *c, struct node *n, int flags, struct han
 {
 	if ((flags & O_ACCMODE) != O_RDONLY)
 		return open_copy(c, n, flags, h);
-	h->mode = OPEN_CACHED;
+	h->mode = OPEN_DIRECT;
 	return handle_render(c, h);
 }
 

@@ -101,6 +101,7 @@ const struct node_kind kind_remote_file = {
 	.type = S_IFREG,
 	.getattr = remote_file_getattr,
 	.render = remote_file_render,
+	.text_mode = OPEN_DIRECT,
 };
 
 /* ---- train/ and drafts/ ---- */

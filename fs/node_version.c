@@ -286,7 +286,7 @@ static int version_file_open(struct call *c, struct node *n, int flags, struct h
 	bool is_write = (flags & O_ACCMODE) != O_RDONLY;
 	if (is_write && n->sub != VERSION_FILE_CTL)
 		return refuse_change(c);
-	h->mode = n->sub == VERSION_FILE_CTL ? OPEN_DIRECT : OPEN_CACHED;
+	h->mode = OPEN_DIRECT;
 	return handle_render(c, h);
 }
 

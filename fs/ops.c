@@ -162,6 +162,7 @@ static int open_handle(struct request *rq, struct node *n)
 		return n->kind->open(&rq->call, n, rq->flags, rq->handle);
 	if ((rq->flags & O_ACCMODE) != O_RDONLY)
 		return fault_set(&rq->call.fault, EPERM, "this file cannot be written");
+	rq->handle->mode = n->kind->text_mode;
 	return n->kind->render ? handle_render(&rq->call, rq->handle) : -EIO;
 }
 

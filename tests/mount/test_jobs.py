@@ -219,7 +219,8 @@ def test_a_live_job_cannot_be_deleted(mnt, tmp_path, gate):
 def test_an_ended_job_is_deleted(mnt, tmp_path, how):
     job = run_job(mnt, tmp_path / "mnist", HELLO)
     run(mnt, *how, job)
-    assert not job.exists() and jobs(mnt) == []
+    wait_for(lambda: not job.exists())  # after a write to ctl the kernel is told behind it
+    assert jobs(mnt) == []
     assert "latest" not in os.listdir(mnt / "local") and os.listdir(mnt / "local/submitted") == []
     assert rows(mnt / "local/jobs.tsv") == []
 

@@ -175,6 +175,21 @@ def test_what_is_known_stays_readable_when_the_network_goes(far):
     assert age.split("\t")[3].endswith("s")
 
 
+def test_a_table_is_one_moments_text_while_it_grows(far):
+    """Also when its size is asked for while it is read, which makes the kernel fill up with zeros what it caches."""
+    m = far.mount()
+    code = "text = b''\nwhile b'\\nlast\\t' not in text:\n    text = open(argv[0], 'rb').read()\n" \
+           "    if text and text.count(b'\\t') != 7 * text.count(b'\\n') or b'\\0' in text: print(text)"
+    asks = "while b'\\nlast\\t' not in open(argv[0], 'rb').read():\n    for _ in range(100): os.stat(argv[0])"
+    callers = [Caller(code, m / "far/jobs.tsv") for _ in range(3)] + [Caller(asks, m / "far/jobs.tsv")]
+    for i in range(40):
+        far.happens(f"job j{i} state RUNNING")
+        wait_for(lambda i=i: f"j{i}" in os.listdir(m / "far/jobs"))
+    assert [caller.process.poll() for caller in callers] == [None] * 4
+    far.happens("job last state RUNNING")
+    assert [caller.result() for caller in callers] == [["0"]] * 4
+
+
 def test_models_that_jobs_are_of_are_not_missed_after_a_mount(far):
     """They are known when the first list of jobs is there, and who asks before that waits for it."""
     far.rules("list hang 3600000")
