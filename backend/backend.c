@@ -500,7 +500,6 @@ int backend_objects(struct backend *be, const char *bucket, const char *prefix, 
 	char name[OBJECT_NAME_MAX];
 
 	assert(be && bucket && prefix && cursor && sink && ret);
-	assert(!prefix[0] || prefix[strlen(prefix) - 1] == '/');
 	assert(max_rows >= 1 && max_rows <= 1000);
 	object_name(bucket, prefix, name);
 	if (!OP(be, buckets, objects))

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Asking the service for objects: single names, attributes, buckets. From memory first; what is not known there is asked
- * on the remote's pool. In a directory without a fresh listing a name costs two calls; from the third name within a second
- * on the whole directory is listed instead.
+ * on the remote's pool. In a directory without a fresh listing a name costs one call, seldom more; from the third name
+ * within a second on the whole directory is listed instead.
  */
 #include "objects.h"
 
@@ -15,7 +15,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { LOOKUPS_BEFORE_LISTING = 3, LOOKUPS_MS = 1000 };
+enum { LOOKUPS_BEFORE_LISTING = 3, LOOKUPS_MS = 1000, LOOK_ROWS = 10 };
 
 static bool is_recent(int64_t ms, int64_t lifetime_ms)
 {
@@ -129,11 +129,11 @@ static int count_one(void *arg, const struct object_entry *object)
 	return 0;
 }
 
-/* For -o xattr takes `detail` over, where it tells of the same version. No service has more metadata than some KiB. */
+/* For -o xattr takes `detail` over, unless it tells of another version, or no more than a listing does. */
 static void keep_facts_locked(struct object_file *file, struct object_detail *detail)
 {
 	enum { METADATA_MAX = 32 << 10 };
-	if (!file->objects->remote->serve->ops.getxattr || !file->version ||
+	if (!file->objects->remote->serve->ops.getxattr || !file->version || !detail->content_type ||
 	    strcmp(file->version, detail->version) != 0)
 		return;
 	object_detail_release(&file->facts);
@@ -166,39 +166,83 @@ static int take_detail(struct objects *objects, const char *bucket, const char *
 	return r;
 }
 
-/* The directory wins: if there is one, the object is not asked for. */
+/* What a listing of all that begins with a key says of its name. */
+struct look {
+	const char *key;
+	struct object_detail object; /* without version: not seen */
+	bool is_dir;
+	bool is_past; /* a row was seen that comes behind all that begins with "key/" */
+};
+
+static int look_at(void *arg, const struct object_entry *entry)
+{
+	struct look *look = arg;
+	if (!str_has_prefix(entry->key, look->key))
+		return 0; /* not what was asked for */
+	const char *rest = entry->key + strlen(look->key);
+	if (*rest == '/')
+		look->is_dir = true;
+	else if (*rest)
+		look->is_past |= (unsigned char)*rest > '/';
+	else if (!look->object.version) {
+		look->object.version = strdup(entry->version);
+		look->object.size_bytes = entry->size_bytes;
+		look->object.changed_ns = entry->changed_ns;
+		return look->object.version ? 0 : -ENOMEM;
+	}
+	return 0;
+}
+
+/* So many names begin like this one ("key.a", "key.b") that the first of them did not tell: the two are asked for singly. */
+static int look_closer(struct backend *be, const char *bucket, const char *prefix, struct look *look,
+		       struct fault *fault)
+{
+	struct object_page page;
+	size_t n = 0;
+	int r = backend_objects(be, bucket, prefix, "", 1, count_one, &n, &page, fault);
+	look->is_dir = r == 0 && (n > 0 || page.has_more);
+	if (r < 0 || look->is_dir || look->object.version)
+		return r;
+	r = backend_object_get(be, bucket, look->key, &look->object, fault);
+	if (r == -ENOENT)
+		fault->text[0] = '\0';
+	return r == -ENOENT ? 0 : r;
+}
+
+static int look_for(struct objects *objects, const char *bucket, const char *prefix, struct look *look,
+		    struct fault *fault)
+{
+	struct backend *be;
+	struct object_page page;
+	int r = remote_backend(objects->remote, &be, fault);
+	if (r == 0)
+		r = backend_objects(be, bucket, look->key, "", LOOK_ROWS, look_at, look, &page, fault);
+	if (r == 0 && page.has_more && !look->is_dir && !look->is_past)
+		r = look_closer(be, bucket, prefix, look, fault);
+	return r;
+}
+
+/* The directory wins over the object. */
 static int ask_one(struct call *c, const struct object_dir *dir, const char *key, struct child *ret)
 {
 	struct objects *objects = dir->objects;
-	struct backend *be;
-	struct object_page page;
-	struct object_detail detail = {0};
+	struct look look = {.key = key};
 	char prefix[OBJECT_KEY_MAX + 2];
-	size_t n = 0;
 	snprintf(prefix, sizeof(prefix), "%s/", key);
 	int64_t now = clock_mono_ms();
-	int r = remote_backend(objects->remote, &be, &c->fault);
-	if (r == 0)
-		r = remote_answered(
-			objects->remote,
-			backend_objects(be, dir->bucket, prefix, "", 1, count_one, &n, &page, &c->fault),
-			&c->fault);
-	if (r < 0)
-		return r;
-	if (n > 0 || page.has_more) {
+	int r = remote_answered(objects->remote, look_for(objects, dir->bucket, prefix, &look, &c->fault),
+				&c->fault);
+	if (r == 0 && !look.is_dir && look.object.version) {
+		r = take_detail(objects, dir->bucket, key, &look.object, ret);
+	} else if (r == 0) {
 		LOCK_SCOPE(&objects->lock);
-		return give_dir_locked(objects, dir->bucket, prefix, now, ret);
+		if (look.is_dir)
+			r = give_dir_locked(objects, dir->bucket, prefix, now, ret);
+		else
+			objects_missing_locked(objects, dir->bucket, key, now + OBJECTS_MISSING_MS);
+		r = look.is_dir ? r : -ENOENT;
 	}
-	r = remote_answered(objects->remote, backend_object_get(be, dir->bucket, key, &detail, &c->fault),
-			    &c->fault);
-	if (r == 0)
-		r = take_detail(objects, dir->bucket, key, &detail, ret);
-	object_detail_release(&detail);
-	if (r == -ENOENT) {
-		c->fault.text[0] = '\0';
-		LOCK_SCOPE(&objects->lock);
-		objects_missing_locked(objects, dir->bucket, key, now + OBJECTS_MISSING_MS);
-	}
+	object_detail_release(&look.object);
 	return r;
 }
 

@@ -236,9 +236,10 @@ struct bucket_ops {
 	int (*dir)(struct backend *be, const char *bucket, int *ret_fd, struct fault *reterr);
 
 	/*
-	 * One page of what lies directly below `prefix` ("" or ending in '/'): objects, and common prefixes up to the next
-	 * '/'. In the order of the service; of both kinds mixed. The key equal to the prefix itself (a directory's marker)
-	 * is a row like others. Nothing there is an empty page, -ENOENT a bucket that is not there.
+	 * One page of what begins with `prefix` (any text; ending in '/': what lies directly below): objects, and common
+	 * prefixes up to the next '/' behind it. In the order of their bytes from page to page; in a page both kinds may be
+	 * apart. The key equal to the prefix itself (a directory's marker) is a row like others. Nothing there is an empty
+	 * page, -ENOENT a bucket that is not there.
 	 * `cursor`: "" is the first page, then ret->cursor while ret->has_more. max_rows: a wish, 1 to 1000.
 	 */
 	int (*objects)(struct backend *be, const char *bucket, const char *prefix, const char *cursor,

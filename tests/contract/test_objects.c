@@ -161,6 +161,9 @@ OBJECT_TEST(listings_give_objects_and_common_prefixes)
 	expect_rows(c, "d/", "d/");
 	expect_rows(c, "e/", "e/f/");
 	expect_rows(c, "e/f/g/", "e/f/g/h");
+	expect_rows(c, "d", "d.txt", "d/");
+	expect_rows(c, "b/c", "b/c/");
+	expect_rows(c, "e/f/g/h", "e/f/g/h");
 }
 
 OBJECT_TEST(nothing_below_a_prefix_is_an_empty_page)
