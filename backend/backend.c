@@ -556,20 +556,39 @@ int backend_object_read(struct backend *be, const char *bucket, const char *key,
 	return answer(be, "read object", name, r, &fault, reterr);
 }
 
-int backend_object_put(struct backend *be, const char *bucket, const char *key, int fd, int64_t n,
-		       const char *if_version, struct object_detail *ret, struct fault *reterr)
+int backend_object_put_source(struct backend *be, const char *bucket, const char *key,
+			      const struct object_source *source, const char *if_version,
+			      struct object_upload **upload, struct object_detail *ret, struct fault *reterr)
 {
 	struct fault fault = {0};
 	struct object_detail detail = {0};
 	char name[OBJECT_NAME_MAX];
 
-	assert(be && bucket && key && ret && n >= 0 && (fd >= 0 || n == 0));
+	assert(be && bucket && key && source && upload && ret && source->n >= 0);
+	assert(source->fd >= 0 || (source->n == 0 && !source->wait));
 	assert_key(key);
 	object_name(bucket, key, name);
 	if (!OP(be, buckets, object_put))
 		return missing(be, "write an object", name, reterr);
-	int r = be->type->buckets->object_put(be, bucket, key, fd, n, if_version, &detail, &fault);
+	int r = be->type->buckets->object_put(be, bucket, key, source, if_version, upload, &detail, &fault);
+	assert(r < 0 || !*upload);
 	return answer_detail(be, "put object", name, r, &detail, ret, &fault, reterr);
+}
+
+void backend_object_put_drop(struct backend *be, struct object_upload *upload)
+{
+	if (upload)
+		be->type->buckets->object_put_drop(be, upload);
+}
+
+int backend_object_put(struct backend *be, const char *bucket, const char *key, int fd, int64_t n,
+		       const char *if_version, struct object_detail *ret, struct fault *reterr)
+{
+	const struct object_source source = {.fd = fd, .n = n};
+	struct object_upload *upload = NULL;
+	int r = backend_object_put_source(be, bucket, key, &source, if_version, &upload, ret, reterr);
+	backend_object_put_drop(be, upload);
+	return r;
 }
 
 int backend_object_copy(struct backend *be, const char *bucket, const char *key, const char *version,

@@ -211,6 +211,56 @@ struct object_page {
 	bool has_more;
 };
 
+/*
+ * What is put: the bytes of a file, from 0 on. They may still grow while it is sent.
+ */
+struct object_source {
+	int fd;    /* pread */
+	int64_t n; /* when `wait` is NULL: so many, which nobody changes meanwhile */
+
+	/*
+	 * Returns when there are `least` bytes or more, or all there will ever be, or after about a second. *ret_n: how
+	 * many there are, at most `most`; from now on nobody changes those. *ret_is_all: there will never be more. Several
+	 * threads may wait at once. -ECANCELED: the put is not wanted any more, and shall fail with that.
+	 */
+	int (*wait)(void *arg, int64_t least, int64_t most, int64_t *ret_n, bool *ret_is_all);
+	/* So many bytes are at the service, and need not be sent again. From any thread. May be NULL. */
+	void (*sent)(void *arg, int64_t n);
+	void *arg;
+};
+
+static inline int object_source_wait(const struct object_source *source, int64_t least, int64_t most,
+				     int64_t *ret_n, bool *ret_is_all)
+{
+	if (source->wait)
+		return source->wait(source->arg, least, most, ret_n, ret_is_all);
+	*ret_n = source->n < most ? source->n : most;
+	*ret_is_all = source->n <= most;
+	return 0;
+}
+
+/* The same until there are `least`, or all. */
+static inline int object_source_await(const struct object_source *source, int64_t least, int64_t most,
+				      int64_t *ret_n, bool *ret_is_all)
+{
+	int r;
+	do
+		r = object_source_wait(source, least, most, ret_n, ret_is_all);
+	while (r == 0 && !*ret_is_all && *ret_n < least);
+	return r;
+}
+
+static inline void object_source_sent(const struct object_source *source, int64_t n)
+{
+	if (source->sent)
+		source->sent(source->arg, n);
+}
+
+/* The part of an object that a failed put has delivered. Each backend has its own, with this first. */
+struct object_upload {
+	int64_t n_sent; /* bytes that need not be sent again */
+};
+
 /* Called for each row of a listing; a negative return ends it with that error. */
 typedef int (*object_sink)(void *arg, const struct object_entry *object);
 
@@ -258,12 +308,19 @@ struct bucket_ops {
 			   int64_t at, int64_t n, bytes_sink sink, void *arg, struct fault *reterr);
 
 	/*
-	 * The whole object from `n` bytes of the file `fd` (pread; from 0 on), which nobody changes meanwhile. On success
-	 * the service has them all, by its own checksum; on failure nothing has changed and nothing is left behind that
-	 * is billed. Readers see the old or the new content, never a mixture.
+	 * The whole object from `source`. On success the service has all of it, by its own checksum; on failure nothing has
+	 * changed. Readers see the old or the new content, never a mixture. if_version is looked at when all has been sent.
+	 *
+	 * On a failure that time may mend (the network, a service that fails), *upload keeps what was delivered: give it to
+	 * the next put of the same key that begins with the bytes that the source had given before, or to object_put_drop.
+	 * It is NULL at first, and after everything else: then nothing is left at the service that is billed.
 	 */
-	int (*object_put)(struct backend *be, const char *bucket, const char *key, int fd, int64_t n,
-			  const char *if_version, struct object_detail *ret, struct fault *reterr);
+	int (*object_put)(struct backend *be, const char *bucket, const char *key,
+			  const struct object_source *source, const char *if_version,
+			  struct object_upload **upload, struct object_detail *ret, struct fault *reterr);
+
+	/* Gives up what a put has left: takes it, and ends it at the service. May be NULL where puts leave nothing. */
+	void (*object_put_drop)(struct backend *be, struct object_upload *upload);
 
 	/* At the service, no byte comes here. `version`: of the source, or NULL. -ESTALE, -ENOENT: the source. */
 	int (*object_copy)(struct backend *be, const char *bucket, const char *key, const char *version,
@@ -388,6 +445,11 @@ int backend_object_get(struct backend *be, const char *bucket, const char *key, 
 		       struct fault *reterr);
 int backend_object_read(struct backend *be, const char *bucket, const char *key, const char *version,
 			int64_t at, int64_t n, bytes_sink sink, void *arg, struct fault *reterr);
+int backend_object_put_source(struct backend *be, const char *bucket, const char *key,
+			      const struct object_source *source, const char *if_version,
+			      struct object_upload **upload, struct object_detail *ret, struct fault *reterr);
+void backend_object_put_drop(struct backend *be, struct object_upload *upload); /* takes NULL */
+/* Of `n` bytes of `fd`, which nobody changes meanwhile; a failure leaves nothing behind. */
 int backend_object_put(struct backend *be, const char *bucket, const char *key, int fd, int64_t n,
 		       const char *if_version, struct object_detail *ret, struct fault *reterr);
 int backend_object_copy(struct backend *be, const char *bucket, const char *key, const char *version,

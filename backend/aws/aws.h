@@ -108,28 +108,39 @@ int aws_object_get(struct backend *be, const char *bucket, const char *key, stru
 		   struct fault *reterr);
 int aws_object_read(struct backend *be, const char *bucket, const char *key, const char *version, int64_t at,
 		    int64_t n, bytes_sink sink, void *arg, struct fault *reterr);
-int aws_object_put(struct backend *be, const char *bucket, const char *key, int fd, int64_t n,
-		   const char *if_version, struct object_detail *ret, struct fault *reterr);
+int aws_object_put(struct backend *be, const char *bucket, const char *key,
+		   const struct object_source *source, const char *if_version, struct object_upload **upload,
+		   struct object_detail *ret, struct fault *reterr);
+void aws_object_put_drop(struct backend *be, struct object_upload *upload);
 int aws_object_copy(struct backend *be, const char *bucket, const char *key, const char *version,
 		    const char *to_bucket, const char *to_key, const char *if_version,
 		    struct object_detail *ret, struct fault *reterr);
 int aws_object_remove(struct backend *be, const char *bucket, const char *key, const char *if_version,
 		      struct fault *reterr);
 
-/* ---- uploads in parts (upload.c) ---- */
+/* ---- uploads in parts (upload.c, complete.c) ---- */
 
-enum { AWS_PART_MIN = 8 << 20, AWS_PARTS_MAX = 10000, AWS_PARTS_AT_ONCE = 4 };
+enum {
+	AWS_PART_MIN = 8 << 20, /* what has less is sent in one piece */
+	AWS_PARTS_MAX = 10000,
+	AWS_PARTS_STEP = 1000, /* so many have the same size, the next twice that */
+	AWS_PARTS_AT_ONCE = 4,
+};
 
-/* What a part has, so that so many bytes fit: whole MiB. */
-int64_t aws_part_size(int64_t n, int64_t least);
+/*
+ * Where part `i` begins, and the one before it ends, if the first has `least` bytes. How much will come need not be
+ * known: with 8 MiB, 10,000 parts hold 7.8 TiB, and none more than S3's 5 GiB.
+ */
+int64_t aws_part_at(unsigned i, int64_t least);
 
 /* Begins one, with `more` (may be NULL) beside what every one has; ends by aws_abort at the latest. Caller frees. */
 int aws_upload_create(struct aws *aws, const char *bucket, const char *key, const struct http_headers *more,
 		      char **ret_id, struct fault *reterr);
 
 /* As object_put. */
-int aws_upload(struct aws *aws, const char *bucket, const char *key, int fd, int64_t n,
-	       const char *if_version, struct object_detail *ret, struct fault *reterr);
+int aws_upload(struct aws *aws, const char *bucket, const char *key, const struct object_source *source,
+	       const char *if_version, struct object_upload **upload, struct object_detail *ret,
+	       struct fault *reterr);
 
 /* As object_copy, of an object too big for one call: `source` is what HEAD said of it. */
 int aws_upload_copy(struct aws *aws, const char *bucket, const char *key, const struct object_detail *source,

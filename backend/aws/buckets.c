@@ -159,6 +159,7 @@ const struct bucket_ops aws_bucket_ops = {
 	.object_get = aws_object_get,
 	.object_read = aws_object_read,
 	.object_put = aws_object_put,
+	.object_put_drop = aws_object_put_drop,
 	.object_copy = aws_object_copy,
 	.object_remove = aws_object_remove,
 };

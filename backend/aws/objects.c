@@ -254,14 +254,20 @@ static int aws_put(struct aws *aws, const char *bucket, const char *key, int fd,
 	return r;
 }
 
-int aws_object_put(struct backend *be, const char *bucket, const char *key, int fd, int64_t n,
-		   const char *if_version, struct object_detail *ret, struct fault *reterr)
+int aws_object_put(struct backend *be, const char *bucket, const char *key,
+		   const struct object_source *source, const char *if_version, struct object_upload **upload,
+		   struct object_detail *ret, struct fault *reterr)
 {
 	struct aws *aws = aws_of(be);
+	int64_t n;
+	bool is_all;
 	aws_leftover_sweep(aws);
+	int r = object_source_await(source, AWS_PART_MIN + 1, AWS_PART_MIN + 1, &n, &is_all);
+	if (r < 0)
+		return r;
 	if (n > AWS_PART_MIN)
-		return aws_upload(aws, bucket, key, fd, n, if_version, ret, reterr);
-	return aws_put(aws, bucket, key, fd, n, if_version, ret, reterr);
+		return aws_upload(aws, bucket, key, source, if_version, upload, ret, reterr);
+	return aws_put(aws, bucket, key, source->fd, n, if_version, ret, reterr);
 }
 
 /* ---- copies ---- */

@@ -151,6 +151,7 @@ const struct bucket_ops google_bucket_ops = {
 	.object_get = google_object_get,
 	.object_read = google_object_read,
 	.object_put = google_object_put,
+	.object_put_drop = google_object_put_drop,
 	.object_copy = google_object_copy,
 	.object_remove = google_object_remove,
 };

@@ -90,8 +90,10 @@ int google_object_get(struct backend *be, const char *bucket, const char *key, s
 		      struct fault *reterr);
 int google_object_read(struct backend *be, const char *bucket, const char *key, const char *version,
 		       int64_t at, int64_t n, bytes_sink sink, void *arg, struct fault *reterr);
-int google_object_put(struct backend *be, const char *bucket, const char *key, int fd, int64_t n,
-		      const char *if_version, struct object_detail *ret, struct fault *reterr);
+int google_object_put(struct backend *be, const char *bucket, const char *key,
+		      const struct object_source *source, const char *if_version,
+		      struct object_upload **upload, struct object_detail *ret, struct fault *reterr);
+void google_object_put_drop(struct backend *be, struct object_upload *upload);
 int google_object_copy(struct backend *be, const char *bucket, const char *key, const char *version,
 		       const char *to_bucket, const char *to_key, const char *if_version,
 		       struct object_detail *ret, struct fault *reterr);
@@ -100,12 +102,12 @@ int google_object_remove(struct backend *be, const char *bucket, const char *key
 
 /* ---- resumable uploads (upload.c) ---- */
 
-enum { GOOGLE_CHUNK_BYTES = 16 << 20 }; /* a multiple of 256 KiB */
+enum { GOOGLE_CHUNK_BYTES = 16 << 20 }; /* a multiple of 256 KiB, as every chunk but the last has to be */
 
-/* As object_put; `crc32c`: of the bytes. */
-int google_upload(struct google *google, const char *bucket, const char *key, int fd, int64_t n,
-		  const char *crc32c, const char *if_version, struct object_detail *ret,
-		  struct fault *reterr);
+/* As object_put. */
+int google_upload(struct google *google, const char *bucket, const char *key,
+		  const struct object_source *source, const char *if_version, struct object_upload **upload,
+		  struct object_detail *ret, struct fault *reterr);
 
 /* Begins an upload and ends it: is writing allowed? */
 int google_upload_try(struct google *google, const char *bucket, const char *key, struct fault *reterr);

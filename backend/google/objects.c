@@ -246,21 +246,20 @@ static int google_put(struct google *google, const char *bucket, const char *key
 	return r;
 }
 
-int google_object_put(struct backend *be, const char *bucket, const char *key, int fd, int64_t n,
-		      const char *if_version, struct object_detail *ret, struct fault *reterr)
+int google_object_put(struct backend *be, const char *bucket, const char *key,
+		      const struct object_source *source, const char *if_version,
+		      struct object_upload **upload, struct object_detail *ret, struct fault *reterr)
 {
-	char crc[CRC32C_TEXT_MAX];
-	uint32_t sum = 0;
+	int64_t n;
+	bool is_all;
 	if (!google_is_key(key)) /* it would be in no path here, but in those that read and remove it */
 		return fault_set(reterr, EINVAL, "\"%s\": Cloud Storage takes no such name", key);
-	if (n <= GOOGLE_SINGLE_MAX)
-		return google_put(google_of(be), bucket, key, fd, n, if_version, ret, reterr);
-	int r = crc32c_file(fd, 0, n, &sum);
+	int r = object_source_await(source, GOOGLE_SINGLE_MAX + 1, GOOGLE_SINGLE_MAX + 1, &n, &is_all);
 	if (r < 0)
-		return fault_set(reterr, -r, "write %s: the bytes to send cannot be read: %s", key,
-				 strerror(-r));
-	return google_upload(google_of(be), bucket, key, fd, n, crc32c_text(sum, crc), if_version, ret,
-			     reterr);
+		return r;
+	if (n > GOOGLE_SINGLE_MAX)
+		return google_upload(google_of(be), bucket, key, source, if_version, upload, ret, reterr);
+	return google_put(google_of(be), bucket, key, source->fd, n, if_version, ret, reterr);
 }
 
 /* ---- copies ---- */

@@ -132,6 +132,7 @@ const struct bucket_ops mem_object_ops = {
 	.object_get = mem_object_get,
 	.object_read = mem_object_read,
 	.object_put = mem_object_put,
+	.object_put_drop = mem_object_put_drop,
 	.object_copy = mem_object_copy,
 	.object_remove = mem_object_remove,
 };

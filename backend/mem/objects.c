@@ -222,25 +222,7 @@ int mem_object_read(struct backend *be, const char *bucket, const char *key, con
 
 /* ---- changes ---- */
 
-static int copy_bytes(int from_fd, int64_t from, int to_fd, int64_t to, int64_t n)
-{
-	cleanup_free char *buf = malloc(CHUNK);
-	if (!buf)
-		return -ENOMEM;
-	while (n > 0) {
-		ssize_t got = pread(from_fd, buf, n < CHUNK ? n : CHUNK, from);
-		if (got <= 0)
-			return got < 0 ? -errno : -EIO;
-		if (pwrite(to_fd, buf, got, to) != got)
-			return -ENOSPC;
-		from += got;
-		to += got;
-		n -= got;
-	}
-	return 0;
-}
-
-static int64_t reserve(struct mem *mem, int64_t n)
+int64_t mem_object_reserve(struct mem *mem, int64_t n)
 {
 	LOCK_SCOPE(&mem->lock);
 	return mem_log_reserve_locked(mem, n);
@@ -264,28 +246,12 @@ static int commit_locked(struct mem *mem, const char *bucket, const char *key, i
 	return r == 0 && ret ? fill_detail(&object, ret) : r;
 }
 
-static int put(struct mem *mem, const char *bucket, const char *key, int fd, int64_t n,
-	       const char *if_version, struct object_detail *ret, struct fault *reterr)
+int mem_object_commit(struct mem *mem, const char *bucket, const char *key, int64_t at, int64_t n,
+		      const char *if_version, struct object_detail *ret, struct fault *reterr)
 {
-	int64_t at = reserve(mem, n);
-	int r = mem_bucket_check(mem, bucket, reterr);
-	if (r == 0)
-		r = copy_bytes(fd, 0, mem->data_fd, at, n);
-	if (r < 0)
-		return r;
 	LOCK_SCOPE(&mem->lock);
-	r = check_version_locked(mem, bucket, key, if_version, reterr);
+	int r = check_version_locked(mem, bucket, key, if_version, reterr);
 	return r < 0 ? r : commit_locked(mem, bucket, key, at, n, ret);
-}
-
-int mem_object_put(struct backend *be, const char *bucket, const char *key, int fd, int64_t n,
-		   const char *if_version, struct object_detail *ret, struct fault *reterr)
-{
-	struct mem *mem = mem_of(be);
-	int r = mem_enter(mem, MEM_OBJECT_PUT, reterr);
-	if (r == 0)
-		r = put(mem, bucket, key, fd, n, if_version, ret, reterr);
-	return r < 0 ? r : mem_leave(mem, MEM_OBJECT_PUT, 0, reterr);
 }
 
 static int copy(struct mem *mem, const struct mem_object *from, const char *key, const char *to_bucket,
@@ -294,15 +260,13 @@ static int copy(struct mem *mem, const struct mem_object *from, const char *key,
 	int64_t at = from->at;
 	int r = 0;
 	if (at < 0) { /* a filled one: its bytes are those of its key */
-		at = reserve(mem, from->size_bytes);
+		at = mem_object_reserve(mem, from->size_bytes);
 		if (pwrite(mem->data_fd, key, from->size_bytes, at) != from->size_bytes)
 			r = -ENOSPC;
 	}
-	if (r < 0)
-		return r;
-	LOCK_SCOPE(&mem->lock);
-	r = check_version_locked(mem, to_bucket, to_key, if_version, reterr);
-	return r < 0 ? r : commit_locked(mem, to_bucket, to_key, at, from->size_bytes, ret);
+	return r < 0 ? r
+		     : mem_object_commit(mem, to_bucket, to_key, at, from->size_bytes, if_version, ret,
+					 reterr);
 }
 
 int mem_object_copy(struct backend *be, const char *bucket, const char *key, const char *version,
@@ -384,7 +348,7 @@ static bool decode(char *text)
 static int put_text(struct mem *mem, const char *bucket, const char *key, const char *text,
 		    struct fault *reterr)
 {
-	int64_t n = strlen(text), at = reserve(mem, n);
+	int64_t n = strlen(text), at = mem_object_reserve(mem, n);
 	int r = mem_bucket_check(mem, bucket, reterr);
 	if (r < 0)
 		return r;

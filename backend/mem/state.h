@@ -35,6 +35,7 @@ enum mem_op {
 	MEM_OBJECT_GET,
 	MEM_OBJECT_READ,
 	MEM_OBJECT_PUT,
+	MEM_OBJECT_PART,
 	MEM_OBJECT_COPY,
 	MEM_OBJECT_REMOVE,
 	MEM_OP_MAX
@@ -190,17 +191,28 @@ int mem_object_get(struct backend *be, const char *bucket, const char *key, stru
 		   struct fault *reterr);
 int mem_object_read(struct backend *be, const char *bucket, const char *key, const char *version, int64_t at,
 		    int64_t n, bytes_sink sink, void *arg, struct fault *reterr);
-int mem_object_put(struct backend *be, const char *bucket, const char *key, int fd, int64_t n,
-		   const char *if_version, struct object_detail *ret, struct fault *reterr);
 int mem_object_copy(struct backend *be, const char *bucket, const char *key, const char *version,
 		    const char *to_bucket, const char *to_key, const char *if_version,
 		    struct object_detail *ret, struct fault *reterr);
 int mem_object_remove(struct backend *be, const char *bucket, const char *key, const char *if_version,
 		      struct fault *reterr);
+/* Room for n bytes in objects.data. */
+int64_t mem_object_reserve(struct mem *mem, int64_t n);
+/* The bytes lie at `at`: from now on they are the key's, if `if_version` allows. */
+int mem_object_commit(struct mem *mem, const char *bucket, const char *key, int64_t at, int64_t n,
+		      const char *if_version, struct object_detail *ret, struct fault *reterr);
 /* -ENOTEMPTY if it has objects. */
 int mem_bucket_is_empty(struct mem *mem, const char *bucket, struct fault *reterr);
 /* "BUCKET VERB KEY [TEXT]", of the control language. */
 int mem_object_command(struct mem *mem, char **word, const char *text, struct fault *reterr);
+
+/* ---- puts: put.c ---- */
+
+enum { MEM_PART_BYTES = 8 << 20 };
+int mem_object_put(struct backend *be, const char *bucket, const char *key,
+		   const struct object_source *source, const char *if_version, struct object_upload **upload,
+		   struct object_detail *ret, struct fault *reterr);
+void mem_object_put_drop(struct backend *be, struct object_upload *upload);
 
 /* The index; a key is there once. The struct may move at the next change. */
 struct mem_object *mem_object_find_locked(struct mem *mem, const char *bucket, const char *key);

@@ -7,6 +7,7 @@
 #include "str.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -275,6 +276,119 @@ OBJECT_TEST(all_bytes_come_back)
 	contract_ok(c, read_range(c, "big", version, (4 << 20) - 7, 1 << 20, &middle));
 	cr_assert(eq(sz, middle.len, 1 << 20));
 	cr_expect(zero(int, memcmp(middle.data, bytes + (4 << 20) - 7, 1 << 20)));
+}
+
+/* A file that grows when its bytes are asked for, a MiB at a time; what is asked for early is not there yet. */
+struct growing {
+	pthread_mutex_t lock;
+	int fd;
+	int64_t n, n_all, n_sent;
+	int64_t ends_at; /* -ECANCELED from there on; 0: it does not */
+};
+
+static int64_t growing_byte(int64_t at)
+{
+	return at * 2654435761 >> 13;
+}
+
+static void grow_locked(struct growing *growing)
+{
+	cleanup_free char *bytes = malloc(1 << 20);
+	int64_t n = growing->n_all - growing->n < 1 << 20 ? growing->n_all - growing->n : 1 << 20;
+
+	for (int64_t i = 0; i < n; i++)
+		bytes[i] = (char)growing_byte(growing->n + i);
+	cr_assert(eq(i64, pwrite(growing->fd, bytes, (size_t)n, growing->n), n));
+	growing->n += n;
+}
+
+static int growing_wait(void *arg, int64_t least, int64_t most, int64_t *ret_n, bool *ret_is_all)
+{
+	struct growing *growing = arg;
+
+	LOCK_SCOPE(&growing->lock);
+	if (growing->ends_at && growing->n >= growing->ends_at)
+		return -ECANCELED;
+	if (growing->n < least)
+		grow_locked(growing);
+	*ret_is_all = growing->n == growing->n_all && growing->n <= most;
+	*ret_n = growing->n < most ? growing->n : most;
+	return 0;
+}
+
+static void growing_sent(void *arg, int64_t n)
+{
+	struct growing *growing = arg;
+
+	LOCK_SCOPE(&growing->lock);
+	cr_expect(le(i64, n, growing->n), "nothing is sent that was not there");
+	growing->n_sent = n;
+}
+
+static int put_growing(struct contract *c, struct growing *growing, const char *if_version)
+{
+	const struct object_source source = {
+		.fd = growing->fd, .wait = growing_wait, .sent = growing_sent, .arg = growing};
+	struct object_upload *upload = NULL;
+	struct object_detail detail = {0};
+
+	int r = backend_object_put_source(c->be, B, "big", &source, if_version, &upload, &detail, &c->fault);
+	cr_expect(eq(ptr, upload, NULL));
+	if (r == 0)
+		cr_expect(eq(i64, detail.size_bytes, growing->n_all));
+	object_detail_release(&detail);
+	return r;
+}
+
+static int compare_growing(void *arg, const void *bytes, size_t n)
+{
+	int64_t *at = arg;
+
+	for (size_t i = 0; i < n; i++, (*at)++)
+		cr_assert(eq(chr, ((const char *)bytes)[i], (char)growing_byte(*at)), "at %ld", (long)*at);
+	return 0;
+}
+
+/* A part or chunk and a rest, exactly two parts, and so little that it is none. */
+OBJECT_TEST(a_put_of_what_still_grows)
+{
+	static const int64_t size[] = {(17 << 20) + 3, 16 << 20, 5, 0};
+
+	for (size_t i = 0; i < sizeof(size) / sizeof(*size); i++) {
+		cleanup_close int fd = memfd_create("growing", MFD_CLOEXEC);
+		struct growing growing = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = fd, .n_all = size[i]};
+		struct object_detail detail = {0};
+		int64_t at = 0;
+
+		contract_ok(c, put_growing(c, &growing, NULL));
+		contract_ok(c, backend_object_get(c->be, B, "big", &detail, &c->fault));
+		contract_ok(c, backend_object_read(c->be, B, "big", detail.version, 0, INT64_MAX,
+						   compare_growing, &at, &c->fault));
+		cr_expect(eq(i64, at, size[i]));
+		object_detail_release(&detail);
+	}
+}
+
+OBJECT_TEST(a_put_that_is_given_up_leaves_nothing)
+{
+	cleanup_close int fd = memfd_create("growing", MFD_CLOEXEC);
+	struct growing growing = {
+		.lock = PTHREAD_MUTEX_INITIALIZER, .fd = fd, .n_all = 30 << 20, .ends_at = 20 << 20};
+	struct object_detail detail = {0};
+
+	contract_fails(c, put_growing(c, &growing, ""), ECANCELED);
+	contract_fails(c, backend_object_get(c->be, B, "big", &detail, &c->fault), ENOENT);
+	contract_ok(c, backend_bucket_remove(c->be, B, &c->fault));
+}
+
+OBJECT_TEST(a_put_of_what_grows_looks_at_the_version_at_its_end)
+{
+	cleanup_close int fd = memfd_create("growing", MFD_CLOEXEC);
+	struct growing growing = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = fd, .n_all = 17 << 20};
+
+	contract_ok(c, put(c, "big", "theirs", NULL, NULL));
+	contract_fails(c, put_growing(c, &growing, ""), EEXIST);
+	cr_expect(has_content(c, "big", "theirs"));
 }
 
 static int refuse(void *arg, const void *bytes, size_t n)

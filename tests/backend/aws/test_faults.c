@@ -503,6 +503,8 @@ static struct {
 	unsigned errors_inside;     /* of the first completes */
 	bool completes_by_accident; /* the first answer is lost, the upload then unknown */
 	bool refuses_parts, sums_wrongly, loses_parts, is_away;
+	bool answers_wrongly;    /* to the second part, without naming it */
+	atomic_uint n_forgotten; /* of so many parts the upload is not known */
 	bool is_conflict;
 } service;
 
@@ -512,7 +514,12 @@ static void answer_part(const struct server_request *request, struct server_answ
 
 	if (service.refuses_parts && strstr(request->target, "partNumber=2"))
 		*ret = (struct server_answer){.status = 403, .body = ERROR("AccessDenied")};
-	else if (service.loses_parts && atomic_fetch_add(&service.n_parts_lost, 1) < 6)
+	else if (service.answers_wrongly && strstr(request->target, "partNumber=2"))
+		*ret = (struct server_answer){.status = 200};
+	else if (service.n_forgotten > 0 && strstr(request->target, "partNumber=2")) {
+		service.n_forgotten--;
+		*ret = (struct server_answer){.status = 404, .body = ERROR("NoSuchUpload")};
+	} else if (service.loses_parts && atomic_fetch_add(&service.n_parts_lost, 1) < 6)
 		*ret = (struct server_answer){.deed = SERVER_RESETS};
 	else
 		*ret = (struct server_answer){
@@ -671,6 +678,66 @@ Test(aws_faults, a_conflict_that_can_be_seen_costs_no_upload)
 	cr_expect(eq(int, put_object(BIG, ""), -EEXIST));
 	cr_expect(eq(int, put_object(BIG, "older"), -ESTALE));
 	cr_expect(eq(uint, count("POST", ""), 0));
+}
+
+static int put_on(size_t n, struct object_upload **upload)
+{
+	cleanup_close int fd = object_of(n);
+	const struct object_source source = {.fd = fd, .n = (int64_t)n};
+	struct object_detail detail = {0};
+
+	fault = (struct fault){0};
+	int r = backend_object_put_source(be, "data", "k", &source, NULL, upload, &detail, &fault);
+	object_detail_release(&detail);
+	return r;
+}
+
+/* What is there stays there, and noted, until the next put has sent the rest, or it is dropped. */
+Test(aws_faults, a_put_goes_on_where_the_one_before_it_failed)
+{
+	struct object_upload *upload = NULL;
+
+	server_answer_with(server, serve_upload, NULL);
+	service.answers_wrongly = true;
+	cr_assert(eq(int, put_on(BIG, &upload), -EIO), "%s", fault.text);
+	cr_assert(ne(ptr, upload, NULL));
+	cr_expect(eq(i64, upload->n_sent, 12 * MIB));
+	cr_expect(eq(int, notes(), 1));
+	service.answers_wrongly = false;
+	cr_assert(zero(int, put_on(BIG, &upload)), "%s", fault.text);
+	cr_expect(eq(ptr, upload, NULL));
+	cr_expect(eq(uint, count("POST", "?uploads="), 1));
+	cr_expect(eq(uint, count("PUT", "partNumber=1&"), 1));
+	cr_expect(eq(uint, count("PUT", "partNumber=2&"), 2));
+	cr_expect(eq(uint, count("PUT", "partNumber=3&"), 1));
+	cr_expect(eq(uint, count("DELETE", ""), 0));
+	cr_expect(zero(int, notes()));
+}
+
+Test(aws_faults, an_upload_that_s3_has_forgotten_begins_anew)
+{
+	struct object_upload *upload = NULL;
+
+	server_answer_with(server, serve_upload, NULL);
+	service.answers_wrongly = true;
+	cr_assert(eq(int, put_on(BIG, &upload), -EIO), "%s", fault.text);
+	service.answers_wrongly = false;
+	service.n_forgotten = 1;
+	cr_assert(zero(int, put_on(BIG, &upload)), "%s", fault.text);
+	cr_expect(eq(uint, count("POST", "?uploads="), 2));
+	cr_expect(zero(int, notes()));
+}
+
+Test(aws_faults, what_a_put_has_left_can_be_dropped)
+{
+	struct object_upload *upload = NULL;
+
+	server_answer_with(server, serve_upload, NULL);
+	service.answers_wrongly = true;
+	cr_assert(eq(int, put_on(BIG, &upload), -EIO), "%s", fault.text);
+	backend_object_put_drop(be, upload);
+	cr_expect(ge(uint, service.n_aborts, 1));
+	cr_expect(zero(int, notes()));
 }
 
 /* The abort cannot be delivered: it is noted, and the next process does it. */

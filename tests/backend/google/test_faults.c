@@ -713,6 +713,111 @@ Test(google_faults, of_a_lost_chunk_a_part_may_be_there)
 	cr_expect(eq(uint, service.n_sessions, 1));
 }
 
+static int put_on(struct object_upload **upload)
+{
+	cleanup_close int fd = object_of(BIG);
+	const struct object_source source = {.fd = fd, .n = BIG};
+	struct object_detail detail = {0};
+
+	fault = (struct fault){0};
+	int r = backend_object_put_source(be, "data", "a/k", &source, NULL, upload, &detail, &fault);
+	object_detail_release(&detail);
+	return r;
+}
+
+/* The session is asked how much it has. */
+Test(google_faults, a_put_goes_on_where_the_one_before_it_failed)
+{
+	struct object_upload *upload = NULL;
+
+	service.crc = crc_of(BIG);
+	service.refuses = 401;
+	service.reason = ERROR("authError");
+	server_answer_with(server, serve_upload, NULL);
+	cr_assert(eq(int, put_on(&upload), -EACCES), "%s", fault.text);
+	cr_assert(ne(ptr, upload, NULL));
+	cr_expect(eq(i64, upload->n_sent, CHUNK));
+	cr_expect(eq(uint, count("DELETE", ""), 0));
+	service.refuses = 0;
+	unsigned n_before = service.n_chunks;
+	cr_assert(zero(int, put_on(&upload)), "%s", fault.text);
+	cr_expect(eq(ptr, upload, NULL));
+	cr_expect(eq(uint, service.n_sessions, 1));
+	cr_expect(eq(uint, service.n_questions, 1));
+	cr_expect(eq(uint, service.n_chunks - n_before, 2));
+	cr_expect(not(service.is_wrong));
+}
+
+Test(google_faults, what_a_put_has_left_can_be_dropped)
+{
+	struct object_upload *upload = NULL;
+
+	service.crc = crc_of(BIG);
+	service.refuses = 401;
+	service.reason = ERROR("authError");
+	server_answer_with(server, serve_upload, NULL);
+	cr_assert(eq(int, put_on(&upload), -EACCES), "%s", fault.text);
+	backend_object_put_drop(be, upload);
+	cr_expect(eq(uint, count("DELETE", "upload_id="), 1));
+}
+
+/* How much will come is not known until the last chunk, which tells it, with the sum of all. */
+static int grow_wait(void *arg, int64_t least, int64_t most, int64_t *ret_n, bool *ret_is_all)
+{
+	*ret_is_all = BIG <= most;
+	*ret_n = BIG < most ? BIG : most;
+	return 0;
+}
+
+static void serve_growing(void *arg, const struct server_request *request, struct server_answer *ret)
+{
+	const char *range = header_of(request, "Content-Range");
+
+	LOCK_SCOPE(&service.lock);
+	if (!is(request, "PUT", "upload_id=")) {
+		serve_locked(request, ret);
+	} else if (++service.n_chunks < 3) {
+		service.stored = service.n_chunks * (int64_t)CHUNK;
+		service.is_wrong |= strcmp(range, keep("bytes %lld-%lld/*", (long long)service.stored - CHUNK,
+						       (long long)service.stored - 1)) != 0;
+		answer_more(ret);
+	} else {
+		service.is_wrong |= strcmp(range, keep("bytes %d-%d/%d", 2 * CHUNK, BIG - 1, BIG)) != 0;
+		service.is_wrong |=
+			strcmp(header_of(request, "X-Goog-Hash"), keep("crc32c=%s", service.crc)) != 0;
+		ret->body = told_of(BIG, arg);
+	}
+}
+
+static int put_growing(const char *made)
+{
+	cleanup_close int fd = object_of(BIG);
+	const struct object_source source = {.fd = fd, .wait = grow_wait};
+	struct object_upload *upload = NULL;
+	struct object_detail detail = {0};
+
+	service.crc = crc_of(BIG);
+	server_answer_with(server, serve_growing, (char *)made);
+	fault = (struct fault){0};
+	int r = backend_object_put_source(be, "data", "a/k", &source, NULL, &upload, &detail, &fault);
+	cr_expect(eq(ptr, upload, NULL));
+	cr_expect(not(service.is_wrong));
+	object_detail_release(&detail);
+	return r;
+}
+
+Test(google_faults, what_still_grows_tells_its_sum_at_the_end)
+{
+	cr_assert(zero(int, put_growing(crc_of(BIG))), "%s", fault.text);
+	cr_expect(eq(uint, count("POST", "uploadType=resumable"), 1));
+	cr_expect(eq(uint, service.n_chunks, 3));
+}
+
+Test(google_faults, what_still_grows_and_came_out_otherwise)
+{
+	cr_expect(eq(int, put_growing("AAAAAA=="), -EIO));
+}
+
 Test(google_faults, a_storm_over_an_upload)
 {
 	service.storms = 2;
