@@ -262,9 +262,7 @@ static int unlink_file(struct call *c, struct object_file *file)
 	struct objects *objects = file->objects;
 	struct backend *be;
 	bool is_local;
-	int r = wait_for_upload(c, file);
-	if (r < 0)
-		return r;
+	int r = 0;
 	{
 		LOCK_SCOPE(&objects->lock);
 		is_local = is_local_locked(file);
@@ -272,7 +270,7 @@ static int unlink_file(struct call *c, struct object_file *file)
 			r = call_may_block(c, objects->remote);
 	}
 	if (r == 0)
-		r = spool_discard(c, file);
+		spool_discard(file);
 	if (r == 0 && !is_local)
 		r = remote_backend(objects->remote, &be, &c->fault);
 	if (r == 0 && !is_local)
@@ -313,7 +311,7 @@ static int clear_target(struct call *c, struct objects *objects, const char *buc
 		return 0;
 	int r = wait_for_upload(c, old);
 	if (r == 0)
-		r = spool_discard(c, old);
+		spool_discard(old);
 	LOCK_SCOPE(&objects->lock);
 	if (r == 0)
 		object_file_detach_locked(old);

@@ -12,6 +12,7 @@
 #include "notify.h"
 #include "remote.h"
 #include "serve_private.h"
+#include "spool.h"
 #include "submitted.h"
 
 #include <errno.h>
@@ -82,7 +83,8 @@ static int remote_file_render(struct call *c, struct node *n, struct str *ret)
 	if (n->sub == REMOTE_FILE_JOBS)
 		return render_jobs(c, remote, ret);
 	str_append(ret, "kind\tname\tphase\tbytes\ttotal\terror\n");
-	return drafts_render(remote->drafts, ret);
+	int r = drafts_render(remote->drafts, ret);
+	return r == 0 && remote->objects ? spools_render(remote->objects, ret) : r;
 }
 
 static int remote_file_getattr(struct call *c, struct node *n, struct attr *ret)
@@ -358,6 +360,11 @@ struct remote_entry {
 	bool (*is_shown)(const struct backend *be);
 };
 
+static bool has_transfers(const struct backend *be)
+{
+	return backend_has_jobs(be) || (backend_has_buckets(be) && !backend_bucket_is_dir(be));
+}
+
 static const struct remote_entry remote_entry[] = {
 	{"train", &kind_place, PLACE_TRAIN, backend_has_jobs},
 	{"drafts", &kind_place, PLACE_DRAFTS, backend_has_jobs},
@@ -365,7 +372,7 @@ static const struct remote_entry remote_entry[] = {
 	{"latest", &kind_submitted_link, NODE_BY_NAME, backend_has_jobs},
 	{"jobs", &kind_jobs, 0, backend_has_jobs},
 	{"jobs.tsv", &kind_remote_file, REMOTE_FILE_JOBS, backend_has_jobs},
-	{"transfers.tsv", &kind_remote_file, REMOTE_FILE_TRANSFERS, backend_has_jobs},
+	{"transfers.tsv", &kind_remote_file, REMOTE_FILE_TRANSFERS, has_transfers},
 	{"models", &kind_models, 0, backend_has_models},
 	{"buckets", &kind_buckets, 0, backend_has_buckets},
 };

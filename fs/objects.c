@@ -15,6 +15,7 @@
 #include "report.h"
 #include "serve_private.h"
 #include "spool.h"
+#include "stream.h"
 
 #include <errno.h>
 #include <string.h>
@@ -258,6 +259,8 @@ int object_file_move_locked(struct object_file *file, const char *bucket, const 
 		free(new_key);
 		return -ENOMEM;
 	}
+	if (file->spool)
+		stream_give_up_locked(file->spool); /* it went to the old key */
 	unchain_locked(file);
 	free(file->bucket);
 	free(file->key);
@@ -340,6 +343,8 @@ static int open_parts(struct objects *objects)
 		r = pool_new("fetch", FETCH_THREADS, QUEUE_MAX, &objects->fetchers);
 	if (r == 0)
 		r = pool_new("upload", UPLOAD_THREADS, QUEUE_MAX, &objects->uploaders);
+	if (r == 0)
+		r = pool_new("stream", STREAMS_MAX, STREAMS_MAX, &objects->streamers);
 	objects->empty_fd = memfd_create("empty", MFD_CLOEXEC);
 	return r == 0 && objects->empty_fd < 0 ? -errno : r;
 }
@@ -371,7 +376,9 @@ void objects_stop(struct objects *objects)
 {
 	objects->is_stopping = true;
 	pool_stop(objects->fetchers);
+	pool_stop(objects->streamers); /* some go on as uploads */
 	pool_stop(objects->uploaders);
+	spools_stop(objects);
 }
 
 void objects_free(struct objects *objects)
@@ -380,6 +387,7 @@ void objects_free(struct objects *objects)
 		return;
 	spools_free(objects);
 	pool_free(objects->fetchers);
+	pool_free(objects->streamers);
 	pool_free(objects->uploaders);
 	cleanup_close_(&objects->empty_fd);
 	free(objects->bucket);

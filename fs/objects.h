@@ -81,6 +81,7 @@ struct objects {
 	struct remote *remote;
 	struct pool *fetchers;  /* what readers wait for */
 	struct pool *uploaders; /* what is written */
+	struct pool *streamers; /* what is still being written: it may last */
 	char *pending;          /* the directory of spool files; absolute */
 	int empty_fd;           /* a file of no bytes */
 
@@ -101,7 +102,7 @@ struct objects {
 	uint64_t reported[OBJECTS_REPORTED_MAX]; /* keys that were named in errors */
 	size_t n_reported;
 	struct spool *spool; /* all of them */
-	unsigned n_spools_made;
+	unsigned n_spools_made, n_streams;
 	uint64_t n_contents;
 	bool is_sweep_due, is_retry_due;
 

@@ -9,6 +9,7 @@
 #include "pool.h"
 #include "remote.h"
 #include "serve_private.h"
+#include "stream.h"
 #include "upload.h"
 
 #include <errno.h>
@@ -70,8 +71,10 @@ static void remove_files(const struct spool *spool)
 void spool_free(struct spool *spool)
 {
 	cleanup_close_(&spool->fd);
+	pthread_cond_destroy(&spool->grown);
 	free(spool->path);
 	free(spool->if_version);
+	free(spool->error);
 	free(spool);
 }
 
@@ -82,6 +85,7 @@ void spool_unref_locked(struct spool *spool)
 	*(spool->prev ? &spool->prev->next : &spool->objects->spool) = spool->next;
 	if (spool->next)
 		spool->next->prev = spool->prev;
+	stream_drop_locked(spool);
 	spool_free(spool);
 }
 
@@ -115,6 +119,12 @@ int spool_new(struct objects *objects, char *path, int fd, const char *if_versio
 	spool->fd = fd;
 	spool->if_version = copy;
 	spool->n_refs = 1;
+	spool->n_wanted = INT64_MAX;
+	pthread_condattr_t monotonic;
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&spool->grown, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 	*ret = spool;
 	return 0;
 }
@@ -329,8 +339,12 @@ int spool_prepare(struct call *c, struct object_file *file, bool is_emptied)
 
 /* ---- writing ---- */
 
-/* The spool, with a writer counted in: it is not sent meanwhile. Its record says that it is not complete. */
-static int write_begin(struct call *c, struct object_file *file, bool is_emptied, struct spool **ret)
+/*
+ * The spool, with a writer counted in, who changes the bytes from `at` on: it is not sent whole meanwhile. Its record says
+ * that it is not complete.
+ */
+static int write_begin(struct call *c, struct object_file *file, bool is_emptied, int64_t at,
+		       struct spool **ret)
 {
 	struct objects *objects = file->objects;
 	struct spool *spool;
@@ -347,6 +361,7 @@ static int write_begin(struct call *c, struct object_file *file, bool is_emptied
 		was_complete = spool->is_complete;
 		spool->is_dirty = true;
 		spool->is_complete = false;
+		stream_touch_locked(spool, at);
 		spool->n_writers++;
 		spool->n_refs++;
 		break;
@@ -363,14 +378,21 @@ static int write_begin(struct call *c, struct object_file *file, bool is_emptied
 	return no_spool(&c->fault, objects, r);
 }
 
-static void write_end(struct spool *spool, bool has_changed)
+/* `n` bytes were written at `at`; n < 0: nothing has changed. */
+static void write_end(struct spool *spool, int64_t at, ssize_t n)
 {
 	struct objects *objects = spool->objects;
-	LOCK_SCOPE(&objects->lock);
-	spool->has_bytes |= has_changed;
-	if (--spool->n_writers == 0 && spool->is_wanted)
-		upload_begin_locked(spool);
-	spool_unref_locked(spool);
+	struct request *row;
+	{
+		LOCK_SCOPE(&objects->lock);
+		spool->has_bytes |= n >= 0;
+		spool->n_writers--;
+		if (n > 0)
+			stream_wrote_locked(spool, at, n);
+		row = upload_wanted_locked(spool);
+		spool_unref_locked(spool);
+	}
+	waiters_resume(row);
 }
 
 static ssize_t write_all(int fd, const char *buf, size_t size, off_t offset)
@@ -390,43 +412,46 @@ static ssize_t write_all(int fd, const char *buf, size_t size, off_t offset)
 ssize_t spool_write(struct call *c, struct object_file *file, const char *buf, size_t size, off_t offset)
 {
 	struct spool *spool = NULL;
-	ssize_t r = write_begin(c, file, false, &spool);
+	ssize_t r = write_begin(c, file, false, offset, &spool);
 	if (r == 0)
 		r = write_all(spool->fd, buf, size, offset);
 	if (r < 0 && spool && !c->fault.text[0])
 		no_spool(&c->fault, file->objects, (int)r);
 	if (spool)
-		write_end(spool, r > 0);
+		write_end(spool, offset, r > 0 ? r : -1);
 	return r;
 }
 
 int spool_truncate(struct call *c, struct object_file *file, off_t size)
 {
 	struct spool *spool = NULL;
-	int r = write_begin(c, file, size == 0, &spool);
+	int r = write_begin(c, file, size == 0, size, &spool);
 	if (r == 0 && ftruncate(spool->fd, size) < 0)
 		r = no_spool(&c->fault, file->objects, -errno);
 	if (spool)
-		write_end(spool, r == 0);
+		write_end(spool, size, r);
 	return r;
 }
 
 /* ---- other ends ---- */
 
-int spool_discard(struct call *c, struct object_file *file)
+void spool_discard(struct object_file *file)
 {
 	LOCK_SCOPE(&file->objects->lock);
 	struct spool *spool = file->spool;
 	if (!spool)
-		return 0;
-	if (spool->is_uploading || spool->is_filling)
-		return park_locked(c, spool);
-	spool->is_wanted = spool->is_dirty = false;
+		return;
+	stream_give_up_locked(spool);
+	if (spool->is_uploading) {
+		spool->is_unwanted = true;
+		spool_unrecord(spool);
+		return;
+	}
+	spool->is_dirty = false;
 	if (file->n_open == 0)
 		spool_drop_locked(file);
 	else
 		remove_files(spool); /* its handles go on with a file without a name */
-	return 0;
 }
 
 int spool_moved(struct object_file *file)
@@ -462,16 +487,67 @@ int spools_list_locked(const struct object_dir *dir, struct object_rows *rows)
 	return r;
 }
 
+/* ---- all of them ---- */
+
+static const char *phase_of(const struct spool *spool)
+{
+	if (spool->is_uploading || spool->is_streaming)
+		return "sending";
+	if (spool->is_wanted)
+		return "queued";
+	return spool->n_failures > 0 ? "waiting" : "open";
+}
+
+int spools_render(struct objects *objects, struct str *ret)
+{
+	LOCK_SCOPE(&objects->lock);
+	for (const struct spool *spool = objects->spool; spool; spool = spool->next) {
+		const struct object_file *file = spool->file;
+		struct stat st;
+		if (!file || file->is_gone || !spool->is_dirty || fstat(spool->fd, &st) < 0)
+			continue;
+		str_append(ret, "object\t");
+		str_append_tsv(ret, file->bucket);
+		str_append(ret, "/");
+		str_append_tsv(ret, file->key);
+		str_printf(ret, "\t%s\t%lld\t%lld\t", phase_of(spool), (long long)spool->n_sent,
+			   (long long)st.st_size);
+		str_append_tsv(ret, spool->error ? spool->error : "");
+		str_append(ret, "\n");
+	}
+	return ret->err;
+}
+
+static void name_locked(const struct spool *spool)
+{
+	if (spool->is_dirty && !spool->is_unwanted && spool->file && !spool->file->is_gone)
+		log_warning("%s: %s/%s could not be delivered; its bytes are in %s",
+			    spool->objects->remote->conf->name, spool->file->bucket, spool->file->key,
+			    spool->path);
+}
+
+void spools_name(struct objects *objects)
+{
+	if (pthread_mutex_trylock(&objects->lock) != 0)
+		return; /* the bytes are kept all the same */
+	for (const struct spool *spool = objects->spool; spool; spool = spool->next)
+		name_locked(spool);
+	pthread_mutex_unlock(&objects->lock);
+}
+
+void spools_stop(struct objects *objects)
+{
+	for (struct spool *spool = objects->spool; spool; spool = spool->next)
+		backend_object_put_drop(objects->remote->be, STEAL(spool->upload));
+}
+
 void spools_free(struct objects *objects)
 {
 	while (objects->spool) {
 		struct spool *spool = objects->spool;
 		objects->spool = spool->next;
 		spool->is_kept |= spool->is_dirty;
-		if (spool->is_dirty && spool->file)
-			log_warning("%s: %s/%s could not be delivered; its bytes are in %s",
-				    objects->remote->conf->name, spool->file->bucket, spool->file->key,
-				    spool->path);
+		name_locked(spool);
 		if (spool->file) {
 			spool->file->spool = NULL;
 			object_file_unref_locked(spool->file); /* no thread is left */

@@ -3,6 +3,9 @@
  * Uploads. One attempt sends the whole spool over the version that it was made from. What fails is tried again at growing
  * intervals, and by the next mount; what has become a conflict is not. An attempt whose answer got lost may have
  * succeeded: then the service has another version than expected, and the bytes tell whether it is ours.
+ *
+ * A stream (stream.h) is an attempt that begins while the file is written. If it fails, nobody hears of it: what it has
+ * delivered is kept, and a close goes on from there with an attempt as above.
  */
 #include "upload.h"
 
@@ -13,6 +16,7 @@
 #include "pool.h"
 #include "remote.h"
 #include "serve_private.h"
+#include "stream.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +26,11 @@
 enum { RETRY_MS = 2000, RETRY_MAX_MS = 300000, RECORD_MAX = 16384, COMPARE_MAX = 256 << 10 };
 
 struct attempt {
+	bool is_stream;
+	struct backend *be;
+	struct object_file *file; /* referenced */
 	char *bucket, *key, *if_version;
+	struct object_source source;
 	int64_t n;
 	struct object_detail detail;
 	struct fault fault;
@@ -80,35 +88,47 @@ static int compare_with_service(struct backend *be, const struct spool *spool, s
 
 /* ---- one attempt ---- */
 
-static int prepare(struct spool *spool, struct attempt *attempt)
+static int take_names(struct spool *spool, struct attempt *attempt)
+{
+	LOCK_SCOPE(&spool->objects->lock);
+	attempt->bucket = strdup(attempt->file->bucket);
+	attempt->key = strdup(attempt->file->key);
+	attempt->if_version = strdup(spool->if_version);
+	return attempt->bucket && attempt->key && attempt->if_version ? 0 : -ENOMEM;
+}
+
+/* All of it is there, and told to be complete. */
+static int prepare_whole(struct spool *spool, struct attempt *attempt)
 {
 	struct stat st;
+	if (fstat(spool->fd, &st) < 0)
+		return -errno;
+	attempt->source =
+		(struct object_source){.fd = spool->fd, .n = st.st_size, .sent = stream_sent, .arg = spool};
 	{
 		LOCK_SCOPE(&spool->objects->lock);
 		spool->is_complete = true;
-		attempt->bucket = strdup(spool->file->bucket);
-		attempt->key = strdup(spool->file->key);
-		attempt->if_version = strdup(spool->if_version);
+		spool->n_promised = spool->n_all = st.st_size;
 	}
-	if (!attempt->bucket || !attempt->key || !attempt->if_version)
-		return -ENOMEM;
-	if (fstat(spool->fd, &st) < 0)
-		return -errno;
-	attempt->n = st.st_size;
 	return spool_record(spool, true);
 }
 
 static int send_bytes(struct spool *spool, struct attempt *attempt)
 {
-	struct backend *be;
-	int r = prepare(spool, attempt);
+	int r = take_names(spool, attempt);
+	if (attempt->is_stream)
+		attempt->source = stream_source(spool);
+	else if (r == 0)
+		r = prepare_whole(spool, attempt);
 	if (r == 0)
-		r = remote_backend(spool->objects->remote, &be, &attempt->fault);
+		r = remote_backend(spool->objects->remote, &attempt->be, &attempt->fault);
 	if (r == 0)
-		r = backend_object_put(be, attempt->bucket, attempt->key, spool->fd, attempt->n,
-				       attempt->if_version, &attempt->detail, &attempt->fault);
+		r = backend_object_put_source(attempt->be, attempt->bucket, attempt->key, &attempt->source,
+					      attempt->if_version, &spool->upload, &attempt->detail,
+					      &attempt->fault);
+	attempt->n = spool->n_all; /* nobody writes now, or it is of no use */
 	if ((r == -ESTALE || r == -EEXIST) && spool->may_be_there &&
-	    compare_with_service(be, spool, attempt) == 0)
+	    compare_with_service(attempt->be, spool, attempt) == 0)
 		r = 0;
 	return r == -EEXIST ? -ESTALE : r;
 }
@@ -123,7 +143,8 @@ static void delivered_locked(struct spool *spool, const struct attempt *attempt)
 		spool->if_version = version;
 	}
 	spool->is_dirty = spool->is_complete = spool->has_bytes = spool->may_be_there = false;
-	spool->n_failures = 0;
+	spool->n_failures = spool->n_given_up = 0;
+	spool->n_promised = spool->n_sent = 0;
 	if (object_file_set_locked(file, detail->version, detail->size_bytes, detail->changed_ns, true) < 0)
 		file->fresh_ms = 0;
 	if (!file->is_gone)
@@ -167,8 +188,10 @@ static void retry(void *arg)
 	}
 }
 
-static void plan_retry_locked(struct spool *spool)
+static void plan_retry_locked(struct spool *spool, const struct fault *fault)
 {
+	free(spool->error);
+	spool->error = strdup(fault->text); /* shown only */
 	int64_t ms = RETRY_MS << (spool->n_failures < 8 ? spool->n_failures : 8);
 	spool->n_failures++;
 	spool->may_be_there = true;
@@ -199,26 +222,119 @@ static bool is_heard(const struct request *row)
 	return row;
 }
 
-static void finish(struct spool *spool, int r, struct attempt *attempt)
+static bool is_of_key(const struct spool *spool, const char *bucket, const char *key)
+{
+	return spool->file && strcmp(spool->file->key, key) == 0 && strcmp(spool->file->bucket, bucket) == 0;
+}
+
+/* Is something of its key under way that was removed? It goes first. */
+static bool is_blocked_locked(const struct spool *spool)
+{
+	for (const struct spool *other = spool->objects->spool; other; other = other->next)
+		if (other->is_unwanted && other != spool &&
+		    is_of_key(other, spool->file->bucket, spool->file->key))
+			return true;
+	return false;
+}
+
+struct request *upload_wanted_locked(struct spool *spool)
+{
+	if (spool->n_writers > 0 || !spool->is_wanted)
+		return NULL;
+	upload_begin_locked(spool);
+	return spool->is_uploading || spool->is_wanted ? NULL : waiters_take(&spool->waiters);
+}
+
+static void ended_locked(struct spool *spool, const struct attempt *attempt)
+{
+	spool->objects->n_streams -= attempt->is_stream;
+	spool->is_streaming = spool->is_given_up = spool->is_uploading = false;
+}
+
+static void let_go_locked(struct spool *spool, const struct attempt *attempt)
+{
+	spool_closed_locked(attempt->file);
+	object_file_unref_locked(attempt->file);
+	spool_unref_locked(spool);
+}
+
+/* A stream that was given up, or has failed. A close that waits for it sends the whole, or what is left of it. */
+static int finish_stream(struct spool *spool, struct attempt *attempt)
+{
+	struct request *row;
+	{
+		LOCK_SCOPE(&spool->objects->lock);
+		if (spool->is_unwanted)
+			return -ESTALE;
+		if (spool->is_given_up || !spool->file)
+			stream_drop_locked(spool);
+		spool->may_be_there |= spool->is_uploading;
+		spool->is_wanted |= spool->is_uploading;
+		spool->stream_ms = clock_mono_ms() + RETRY_MS;
+		ended_locked(spool, attempt);
+		row = upload_wanted_locked(spool);
+		let_go_locked(spool, attempt);
+	}
+	waiters_resume(row);
+	return 0;
+}
+
+/* Its key was removed meanwhile: so is what has come of it. The next of that key may begin. */
+static void finish_unwanted(struct spool *spool, int r, struct attempt *attempt)
 {
 	struct objects *objects = spool->objects;
-	if (r == 0)
-		spool_unrecord(spool);
-	else
-		explain(spool, r, &attempt->fault);
-	pthread_mutex_lock(&objects->lock);
-	struct object_file *file = spool->file;
-	bool is_news = spool->n_failures == 0;
-	spool->is_uploading = false;
-	file->n_refs++;
+	struct fault fault = {0};
+	int removed = 0;
+	if (attempt->be)
+		backend_object_put_drop(attempt->be, STEAL(spool->upload));
+	if (attempt->be && r != -ESTALE) /* without an answer nobody knows */
+		removed = backend_object_remove(attempt->be, attempt->bucket, attempt->key,
+						r == 0 ? attempt->detail.version : NULL, &fault);
+	if (removed < 0 && removed != -ENOENT && removed != -ESTALE)
+		objects_report(objects, attempt->bucket, attempt->key, -removed, fault.text);
+	struct request *row;
+	{
+		LOCK_SCOPE(&objects->lock);
+		spool->is_dirty = spool->is_unwanted = false;
+		ended_locked(spool, attempt);
+		row = waiters_take(&spool->waiters);
+		for (struct spool *next = objects->spool; next; next = next->next)
+			if (next->is_wanted && is_of_key(next, attempt->bucket, attempt->key))
+				upload_begin_locked(next);
+		let_go_locked(spool, attempt);
+	}
+	waiters_resume(row);
+}
+
+/* Of the object itself, what came of it. */
+static void take_result_locked(struct spool *spool, int r, const struct attempt *attempt)
+{
+	ended_locked(spool, attempt);
 	if (r == 0)
 		delivered_locked(spool, attempt);
 	else if (r == -ESTALE)
 		conflict_locked(spool);
 	else
-		plan_retry_locked(spool);
-	struct request *row = waiters_take(&spool->waiters);
-	pthread_mutex_unlock(&objects->lock);
+		plan_retry_locked(spool, &attempt->fault);
+}
+
+static int finish_whole(struct spool *spool, int r, struct attempt *attempt)
+{
+	struct objects *objects = spool->objects;
+	struct request *row;
+	bool is_news;
+	if (r == 0)
+		spool_unrecord(spool);
+	else
+		explain(spool, r, &attempt->fault);
+	{
+		LOCK_SCOPE(&objects->lock);
+		if (spool->is_unwanted)
+			return -ESTALE;
+		is_news = spool->n_failures == 0;
+		take_result_locked(spool, r, attempt);
+		row = waiters_take(&spool->waiters);
+	}
 	if (r < 0 && is_news && !is_heard(row))
 		objects_report(objects, attempt->bucket, attempt->key, -r, attempt->fault.text);
 	if (r < 0)
@@ -228,48 +344,122 @@ static void finish(struct spool *spool, int r, struct attempt *attempt)
 	else
 		waiters_fail(row, r, &attempt->fault);
 	LOCK_SCOPE(&objects->lock);
-	spool_closed_locked(file);
-	object_file_unref_locked(file);
-	spool_unref_locked(spool);
+	let_go_locked(spool, attempt);
+	return 0;
 }
 
-static void upload_task(void *arg)
+/* Until its result is taken, it may become unwanted. */
+static void finish(struct spool *spool, int r, struct attempt *attempt)
 {
-	struct spool *spool = arg;
-	struct attempt attempt = {0};
+	bool is_whole;
+	{
+		LOCK_SCOPE(&spool->objects->lock);
+		is_whole = spool->is_uploading && (!attempt->is_stream || r == 0 || r == -ESTALE);
+	}
+	int done = is_whole ? finish_whole(spool, r, attempt) : finish_stream(spool, attempt);
+	if (done < 0)
+		finish_unwanted(spool, r, attempt);
+}
+
+static void attempt_run(struct spool *spool, bool is_stream)
+{
+	struct attempt attempt = {.is_stream = is_stream};
+	{
+		LOCK_SCOPE(&spool->objects->lock);
+		attempt.file = STEAL(spool->sent_file);
+	}
 	int r = send_bytes(spool, &attempt);
 	finish(spool, r, &attempt);
 	attempt_release(&attempt);
 }
 
+static void upload_task(void *arg)
+{
+	attempt_run(arg, false);
+}
+
+static void stream_task(void *arg)
+{
+	attempt_run(arg, true);
+}
+
+static int submit_locked(struct pool *pool, void (*task)(void *arg), struct spool *spool)
+{
+	int r = pool_submit(pool, task, spool);
+	if (r < 0)
+		return r;
+	spool->sent_file = spool->file;
+	spool->file->n_refs++;
+	spool->n_refs++;
+	return 0;
+}
+
 void upload_begin_locked(struct spool *spool)
 {
+	spool->is_wanted = false;
 	if (spool->is_uploading || spool->is_filling || !spool->is_dirty || !spool->file)
 		return;
-	spool->is_wanted = spool->n_writers > 0;
+	spool->is_wanted = spool->n_writers > 0 || spool->is_given_up || is_blocked_locked(spool);
 	if (spool->is_wanted)
 		return;
-	if (pool_submit(spool->objects->uploaders, upload_task, spool) < 0)
+	if (spool->is_streaming) {
+		spool->is_uploading = true;
+		stream_end_locked(spool);
+	} else {
+		spool->is_uploading = submit_locked(spool->objects->uploaders, upload_task, spool) == 0;
+	}
+}
+
+void upload_stream_locked(struct spool *spool)
+{
+	struct objects *objects = spool->objects;
+	if (objects->n_streams == STREAMS_MAX || is_blocked_locked(spool) ||
+	    submit_locked(objects->streamers, stream_task, spool) < 0)
 		return;
-	spool->is_uploading = true;
-	spool->n_refs++;
+	objects->n_streams++;
+	spool->is_streaming = true;
 }
 
 /* ---- who asks for it ---- */
 
-int spool_deliver(struct call *c, struct object_file *file)
+/* 0: it is at the service, or nobody's; CALL_PARKED. *ret: a stream whose end has to be written down first; referenced. */
+static int deliver_locked(struct call *c, const struct object_file *file, struct spool **ret)
 {
-	LOCK_SCOPE(&file->objects->lock);
 	struct spool *spool = file->spool;
+	*ret = NULL;
 	if (!spool || !spool->is_dirty || file->is_gone)
 		return 0;
 	upload_begin_locked(spool);
 	if (!spool->is_uploading && !spool->is_wanted && !spool->is_filling)
 		return fault_set(&c->fault, EAGAIN,
 				 "too much is being sent already; the bytes are kept in %s", spool->path);
+	if (spool->is_uploading && spool->is_streaming && !spool->is_complete) {
+		spool->is_complete = true;
+		spool->n_refs++;
+		*ret = spool;
+		return 0;
+	}
 	request_park(c->request, 0);
 	waiters_add(&spool->waiters, c->request);
 	return CALL_PARKED;
+}
+
+int spool_deliver(struct call *c, struct object_file *file)
+{
+	struct spool *ended;
+	do {
+		{
+			LOCK_SCOPE(&file->objects->lock);
+			int r = deliver_locked(c, file, &ended);
+			if (!ended)
+				return r;
+		}
+		int r = spool_record(ended, true);
+		LOCK_SCOPE(&file->objects->lock);
+		spool_unref_locked(ended);
+		if (r < 0)
+			return r;
+	} while (true);
 }
 
 void spool_closed_locked(struct object_file *file)

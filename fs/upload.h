@@ -7,6 +7,15 @@
 /* Sends it on a thread of the uploaders, when nobody writes to it; who waits on the spool hears of it. */
 void upload_begin_locked(struct spool *spool);
 
+/*
+ * After a writer has gone: begins what waited for that. The requests to be resumed without the lock, if there is nothing
+ * to send any more.
+ */
+struct request *upload_wanted_locked(struct spool *spool);
+
+/* Sends it while it is written, on a thread of the streamers, unless those have enough to do. */
+void upload_stream_locked(struct spool *spool);
+
 /* ---- of spool.c, for upload.c ---- */
 
 /* Takes path and fd over, also on failure; fd may be a -errno, which is given back. */
