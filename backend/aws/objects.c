@@ -135,12 +135,34 @@ int aws_object_get(struct backend *be, const char *bucket, const char *key, stru
 
 /* ---- reading ---- */
 
+/* The one that costs the least. A sum of parts' sums ("...-3", COMPOSITE) is none of the bytes. */
+static enum http_sum_kind aws_find_sum(const struct http_headers *headers, char ret[static HTTP_SUM_TEXT_MAX])
+{
+	static const struct {
+		const char *header;
+		enum http_sum_kind kind;
+	} known[] = {{"x-amz-checksum-crc32c", HTTP_SUM_CRC32C},
+		     {"x-amz-checksum-crc64nvme", HTTP_SUM_CRC64NVME},
+		     {"x-amz-checksum-sha256", HTTP_SUM_SHA256}};
+	const char *type = http_headers_get(headers, "x-amz-checksum-type");
+	for (size_t i = 0; i < sizeof(known) / sizeof(*known) && (!type || strcmp(type, "COMPOSITE") != 0);
+	     i++) {
+		const char *text = http_headers_get(headers, known[i].header);
+		if (text && !strchr(text, '-') && strlen(text) < HTTP_SUM_TEXT_MAX) {
+			(void)snprintf(ret, HTTP_SUM_TEXT_MAX, "%s", text);
+			return known[i].kind;
+		}
+	}
+	return HTTP_SUM_NONE;
+}
+
 int aws_object_read(struct backend *be, const char *bucket, const char *key, const char *version, int64_t at,
 		    int64_t n, bytes_sink sink, void *arg, struct fault *reterr)
 {
 	cleanup_http_reply struct http_reply reply = {0};
 	cleanup_call struct aws_call call = {0};
-	struct http_range range = {.sink = sink, .arg = arg, .at = at, .n = n};
+	cleanup_http_range struct http_range range = {
+		.sink = sink, .arg = arg, .find_sum = aws_find_sum, .at = at, .n = n};
 	char text[HTTP_RANGE_TEXT_MAX];
 	if (n == 0)
 		return 0;
@@ -150,7 +172,7 @@ int aws_object_read(struct backend *be, const char *bucket, const char *key, con
 	aws_call_header(&call, "x-amz-checksum-mode", "ENABLED");
 	aws_call_condition(&call, version);
 	int r = aws_call_perform(aws_of(be), &call, &reply, reterr);
-	return http_range_finish(&range, r, &reply, aws_whole_crc(&reply.headers), key, reterr);
+	return http_range_finish(&range, r, &reply, key, reterr);
 }
 
 /* ---- writing ---- */

@@ -79,35 +79,36 @@ static int google_compare(struct google *google, const char *bucket, const char 
 /* ---- reading ---- */
 
 /* The header may come more than once. */
-static const char *google_hash(const struct http_headers *headers, char ret[static GOOGLE_CRC_MAX])
+static enum http_sum_kind google_find_sum(const struct http_headers *headers,
+					  char ret[static HTTP_SUM_TEXT_MAX])
 {
 	for (size_t i = 0; i < headers->n; i++) {
 		const struct http_header *header = &headers->header[i];
 		if (!strcasecmp(header->name, "X-Goog-Hash") && google_parse_hash(header->value, ret))
-			return ret;
+			return HTTP_SUM_CRC32C;
 	}
-	return NULL;
+	return HTTP_SUM_NONE;
 }
 
 static int google_read(struct google *google, struct google_call *call, struct http_range *range,
 		       const char *bucket, const char *key, const char *version, struct fault *reterr)
 {
 	cleanup_http_reply struct http_reply reply = {0};
-	char crc[GOOGLE_CRC_MAX];
 	int r = google_call_perform(call, key, &reply, reterr);
 	if (r < 0 && reply.status == 404) {
 		r = google_compare(google, bucket, key, version, reterr);
 		return r < 0 ? r
 			     : fault_set(reterr, EIO, "read %s: Cloud Storage both has it and has not", key);
 	}
-	return http_range_finish(range, r, &reply, google_hash(&reply.headers, crc), key, reterr);
+	return http_range_finish(range, r, &reply, key, reterr);
 }
 
 int google_object_read(struct backend *be, const char *bucket, const char *key, const char *version,
 		       int64_t at, int64_t n, bytes_sink sink, void *arg, struct fault *reterr)
 {
 	cleanup_call struct google_call call = {0};
-	struct http_range range = {.sink = sink, .arg = arg, .at = at, .n = n};
+	cleanup_http_range struct http_range range = {
+		.sink = sink, .arg = arg, .find_sum = google_find_sum, .at = at, .n = n};
 	char text[HTTP_RANGE_TEXT_MAX];
 	if (n == 0)
 		return 0;

@@ -7,8 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/crc32c.h"
-
 enum { SLOWEST_BYTES_PER_MS = 64 };
 
 int http_transfer_ms(int64_t n)
@@ -34,14 +32,19 @@ static bool is_wanted(struct http_range *range, const char *text)
 static int on_begin(void *arg, int status, const struct http_headers *headers)
 {
 	struct http_range *range = arg;
-	range->crc = 0;
-	return status == 206 && is_wanted(range, http_headers_get(headers, "Content-Range")) ? 0 : -EIO;
+	char told[HTTP_SUM_TEXT_MAX];
+	if (status != 206 || !is_wanted(range, http_headers_get(headers, "Content-Range")))
+		return -EIO;
+	bool is_whole = range->at == 0 && range->size_bytes <= range->n;
+	enum http_sum_kind kind =
+		is_whole && range->find_sum ? range->find_sum(headers, told) : HTTP_SUM_NONE;
+	return http_sum_begin(&range->sum, kind, told);
 }
 
 static int on_bytes(void *arg, int64_t at, const void *bytes, size_t n)
 {
 	struct http_range *range = arg;
-	range->crc = crc32c_add(range->crc, bytes, n);
+	http_sum_add(&range->sum, bytes, n);
 	if (at + (int64_t)n <= range->n_given)
 		return 0;
 	int64_t n_known = range->n_given > at ? range->n_given - at : 0; /* of an attempt before this one */
@@ -66,10 +69,10 @@ void http_range_prepare(struct http_range *range, struct http_request *request,
 	snprintf(ret, HTTP_RANGE_TEXT_MAX, "bytes=%" PRId64 "-%" PRId64, range->at, range->at + range->n - 1);
 }
 
-int http_range_finish(struct http_range *range, int r, const struct http_reply *reply, const char *crc,
-		      const char *what, struct fault *reterr)
+int http_range_finish(struct http_range *range, int r, const struct http_reply *reply, const char *what,
+		      struct fault *reterr)
 {
-	char text[CRC32C_TEXT_MAX];
+	char text[HTTP_SUM_TEXT_MAX];
 	if (reply->status == 416)
 		return 0;
 	if (r == -EFBIG)
@@ -78,12 +81,11 @@ int http_range_finish(struct http_range *range, int r, const struct http_reply *
 	if (r < 0)
 		return r;
 	if (range->is_kept)
-		range->crc = crc32c_add(0, reply->body.data, reply->body.len);
-	if (crc && range->at == 0 && reply->n_body == range->size_bytes &&
-	    strcmp(crc, crc32c_text(range->crc, text)) != 0)
+		http_sum_add(&range->sum, reply->body.data, reply->body.len);
+	if (!http_sum_is_right(&range->sum, text))
 		return fault_set(reterr, EIO,
-				 "read %s: the bytes that came have the CRC32C %s, the object has %s", what,
-				 text, crc);
+				 "read %s: the bytes that came have the %s %s, the object has %s", what,
+				 http_sum_name(&range->sum), text, range->sum.told);
 	return range->is_kept && reply->body.len > 0
 		       ? range->sink(range->arg, reply->body.data, reply->body.len)
 		       : 0;

@@ -6,8 +6,13 @@
 #pragma once
 
 #include "http/http.h"
+#include "http/sum.h"
 
 enum { HTTP_RANGE_CHECKED_MAX = 1 << 20 };
+
+/* The sum that an answer tells of the whole object, HTTP_SUM_NONE if none; its text goes to `ret`. */
+typedef enum http_sum_kind (*http_sum_find)(const struct http_headers *headers,
+					    char ret[static HTTP_SUM_TEXT_MAX]);
 
 /* As bytes_sink of backend.h. */
 typedef int (*http_range_sink)(void *arg, const void *bytes, size_t n);
@@ -15,13 +20,14 @@ typedef int (*http_range_sink)(void *arg, const void *bytes, size_t n);
 struct http_range {
 	http_range_sink sink;
 	void *arg;
+	http_sum_find find_sum; /* may be NULL */
 	int64_t at, n; /* wanted; n > 0. Cut by http_range_prepare at the last offset that there can be */
 
 	/* range.c's; of the answer under way, on the http thread */
-	int64_t size_bytes; /* of the object */
-	uint32_t crc;       /* CRC32C of what came */
-	int64_t n_given;    /* to the sink, over all attempts */
-	bool is_kept;       /* a short read from the beginning: nobody gets a byte before it was compared */
+	int64_t size_bytes;  /* of the object */
+	struct http_sum sum; /* of an answer that is the whole object */
+	int64_t n_given;     /* to the sink, over all attempts */
+	bool is_kept;        /* a short read from the beginning: nobody gets a byte before it was compared */
 };
 
 enum { HTTP_RANGE_TEXT_MAX = 64 };
@@ -31,11 +37,17 @@ void http_range_prepare(struct http_range *range, struct http_request *request,
 			char ret[static HTTP_RANGE_TEXT_MAX]);
 
 /*
- * What http_perform came to. `crc`: of the whole object, as text, NULL if the service did not tell; compared when the
- * range was the whole. 0 too for a range that begins where the object ends. `what`: in sentences.
+ * What http_perform came to: -EIO too when the range was the whole object, and its sum is another than the service tells.
+ * 0 too for a range that begins where the object ends. `what`: in sentences.
  */
-int http_range_finish(struct http_range *range, int r, const struct http_reply *reply, const char *crc,
-		      const char *what, struct fault *reterr);
+int http_range_finish(struct http_range *range, int r, const struct http_reply *reply, const char *what,
+		      struct fault *reterr);
+
+static inline void cleanup_http_range_(struct http_range *range)
+{
+	http_sum_release(&range->sum);
+}
+#define cleanup_http_range __attribute__((cleanup(cleanup_http_range_)))
 
 /* How long n bytes may take: http_request.total_ms. */
 int http_transfer_ms(int64_t n);

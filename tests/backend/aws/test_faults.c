@@ -212,6 +212,32 @@ Test(aws_faults, bytes_with_another_sum_are_not_given)
 	cr_expect(eq(str, got.data, "123456789"));
 }
 
+Test(aws_faults, every_sum_of_the_whole_is_compared_and_none_of_parts)
+{
+	static const struct {
+		const char *header;
+		int result;
+	} sums[] = {
+		{"x-amz-checksum-crc64nvme: rosUhgp5mIk=\r\n", -EIO},
+		{"x-amz-checksum-crc64nvme: rosUhgp5mIg=\r\n", 0},
+		{"x-amz-checksum-sha256: FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiA=\r\n", -EIO},
+		{"x-amz-checksum-sha256: FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU=\r\n", 0},
+		{"x-amz-checksum-sha256: FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiA=-3\r\n", 0},
+		{"x-amz-checksum-crc64nvme: rosUhgp5mIk=\r\nx-amz-checksum-type: FULL_OBJECT\r\n", -EIO},
+		{"x-amz-checksum-crc32c: AAAAAA==\r\nx-amz-checksum-type: COMPOSITE\r\n", 0},
+	};
+
+	for (size_t i = 0; i < sizeof(sums) / sizeof(*sums); i++) {
+		cleanup_str struct str got = {0};
+		char headers[200];
+		snprintf(headers, sizeof(headers), "Content-Range: bytes 0-8/9\r\n%s", sums[i].header);
+		const struct server_answer answer = {.status = 206, .headers = headers, .body = "123456789"};
+		server_script(server, &answer, 1);
+		cr_expect(eq(int, read_object(0, 100, &got), sums[i].result), "%s", sums[i].header);
+		cr_expect(eq(sz, got.len, sums[i].result ? 0 : 9));
+	}
+}
+
 Test(aws_faults, a_changed_object_is_stale_and_a_range_behind_its_end_empty)
 {
 	cleanup_str struct str got = {0};

@@ -20,9 +20,24 @@ static int take(void *arg, const void *bytes, size_t n)
 
 static char text[HTTP_RANGE_TEXT_MAX];
 
-static int read_range(int64_t at, int64_t n, const char *crc, struct str *got)
+/* A header named as the sum. */
+static enum http_sum_kind find_sum(const struct http_headers *headers, char ret[static HTTP_SUM_TEXT_MAX])
 {
-	struct http_range range = {.sink = take, .arg = got, .at = at, .n = n};
+	static const char *const name[] = {"", "crc32c", "crc64nvme", "sha256"};
+	for (size_t i = HTTP_SUM_CRC32C; i <= HTTP_SUM_SHA256; i++) {
+		const char *value = http_headers_get(headers, name[i]);
+		if (value) {
+			(void)snprintf(ret, HTTP_SUM_TEXT_MAX, "%s", value);
+			return (enum http_sum_kind)i;
+		}
+	}
+	return HTTP_SUM_NONE;
+}
+
+static int read_range(int64_t at, int64_t n, struct str *got)
+{
+	cleanup_http_range struct http_range range = {
+		.sink = take, .arg = got, .find_sum = find_sum, .at = at, .n = n};
 	struct http_request request = {.url = "/o", .is_repeatable = true};
 
 	http_range_prepare(&range, &request, text);
@@ -33,7 +48,7 @@ static int read_range(int64_t at, int64_t n, const char *crc, struct str *got)
 	request.method = "GET";
 	http_reply_release(&world.reply);
 	int r = http_perform(world.client, &request, &world.reply, &world.fault);
-	return http_range_finish(&range, r, &world.reply, crc, "o", &world.fault);
+	return http_range_finish(&range, r, &world.reply, "o", &world.fault);
 }
 
 #define DIGITS                                                                                  \
@@ -46,11 +61,11 @@ Test(http_range, the_value_of_the_header)
 	cleanup_str struct str got = {0};
 
 	script(DIGITS, {.status = 416}, {.status = 416});
-	cr_expect(zero(int, read_range(0, 100, NULL, &got)), "%s", world.fault.text);
+	cr_expect(zero(int, read_range(0, 100, &got)), "%s", world.fault.text);
 	cr_expect(eq(str, text, "bytes=0-99"));
 	cr_expect(eq(str, got.data, "123456789"));
-	cr_expect(zero(int, read_range(9, 1, NULL, &got)), "where the object ends there is nothing");
-	cr_expect(zero(int, read_range(INT64_MAX - 1, INT64_MAX, NULL, &got)));
+	cr_expect(zero(int, read_range(9, 1, &got)), "where the object ends there is nothing");
+	cr_expect(zero(int, read_range(INT64_MAX - 1, INT64_MAX, &got)));
 	cr_expect(eq(str, text, "bytes=9223372036854775806-9223372036854775806"));
 }
 
@@ -66,8 +81,8 @@ Test(http_range, only_the_range_that_was_asked_for)
 		(void)snprintf(header, sizeof(header), "Content-Range: %s\r\n", wrong[i]);
 		script({.status = 206, .headers = header, .body = "23456789"});
 		/* the sender trims a header's end: then it is right */
-		cr_expect(eq(int, read_range(1, 2 << 20, NULL, &got), strstr(wrong[i], "/9 ") ? 0 : -EIO),
-			  "%s", wrong[i]);
+		cr_expect(eq(int, read_range(1, 2 << 20, &got), strstr(wrong[i], "/9 ") ? 0 : -EIO), "%s",
+			  wrong[i]);
 	}
 	cr_expect(eq(str, got.data, "23456789"));
 }
@@ -76,21 +91,41 @@ Test(http_range, a_short_read_is_compared_before_anybody_gets_it)
 {
 	cleanup_str struct str got = {0};
 
-	script(DIGITS, DIGITS);
-	cr_expect(eq(int, read_range(0, 9, "AAAAAA==", &got), -EIO));
-	cr_expect(zero(sz, got.len));
-	cr_expect(zero(int, read_range(0, 9, "4waSgw==", &got)), "%s", world.fault.text);
-	cr_expect(eq(str, got.data, "123456789"));
+	static const char *const right[] = {"crc32c: 4waSgw==", "crc64nvme: rosUhgp5mIg=",
+					    "sha256: FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU="},
+				 *const wrong[] = {"crc32c: AAAAAA==", "crc64nvme: rosUhgp5mIk=",
+						   "sha256: FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiA="};
+	char header[2][200];
+
+	for (size_t i = 0; i < sizeof(right) / sizeof(*right); i++) {
+		str_release(&got);
+		(void)snprintf(header[0], sizeof(header[0]), "Content-Range: bytes 0-8/9\r\n%s\r\n",
+			       wrong[i]);
+		(void)snprintf(header[1], sizeof(header[1]), "Content-Range: bytes 0-8/9\r\n%s\r\n",
+			       right[i]);
+		script({.status = 206, .headers = header[0], .body = "123456789"},
+		       {.status = 206, .headers = header[1], .body = "123456789"});
+		cr_expect(eq(int, read_range(0, 9, &got), -EIO));
+		cr_expect(zero(sz, got.len));
+		cr_expect(ne(ptr, strstr(world.fault.text, strchr(right[i], ' ') + 1), NULL), "%s",
+			  world.fault.text);
+		cr_expect(zero(int, read_range(0, 9, &got)), "%s", world.fault.text);
+		cr_expect(eq(str, got.data, "123456789"));
+	}
 }
 
 Test(http_range, a_sum_is_of_the_whole_only)
 {
 	cleanup_str struct str got = {0};
 
-	script({.status = 206, .headers = "Content-Range: bytes 0-4/9\r\n", .body = "12345"},
-	       {.status = 206, .headers = "Content-Range: bytes 5-8/9\r\n", .body = "6789"});
-	cr_expect(zero(int, read_range(0, 5, "4waSgw==", &got)), "%s", world.fault.text);
-	cr_expect(zero(int, read_range(5, 5, "4waSgw==", &got)), "%s", world.fault.text);
+	script({.status = 206,
+		.headers = "Content-Range: bytes 0-4/9\r\ncrc32c: 4waSgw==\r\n",
+		.body = "12345"},
+	       {.status = 206,
+		.headers = "Content-Range: bytes 5-8/9\r\ncrc32c: 4waSgw==\r\n",
+		.body = "6789"});
+	cr_expect(zero(int, read_range(0, 5, &got)), "%s", world.fault.text);
+	cr_expect(zero(int, read_range(5, 5, &got)), "%s", world.fault.text);
 	cr_expect(eq(str, got.data, "123456789"));
 }
 
@@ -103,7 +138,7 @@ Test(http_range, what_breaks_off_goes_on)
 	script({.status = 206, .headers = header, .n_body = N, .cut_at = 2 << 20},
 	       {.status = 206, .headers = header, .n_body = N, .cut_at = 1 << 20},
 	       {.status = 206, .headers = header, .n_body = N});
-	cr_assert(zero(int, read_range(0, N, NULL, &got)), "%s", world.fault.text);
+	cr_assert(zero(int, read_range(0, N, &got)), "%s", world.fault.text);
 	cr_assert(eq(sz, got.len, N));
 	for (size_t i = 0; i < N; i += 1009)
 		cr_assert(eq(int, (unsigned char)got.data[i], server_byte((int64_t)i)));
@@ -114,6 +149,6 @@ Test(http_range, more_than_was_asked_for)
 	cleanup_str struct str got = {0};
 
 	script({.status = 206, .headers = "Content-Range: bytes 0-1/9\r\n", .body = "123456789"});
-	cr_expect(eq(int, read_range(0, 2, NULL, &got), -EIO));
+	cr_expect(eq(int, read_range(0, 2, &got), -EIO));
 	cr_expect(zero(sz, got.len));
 }

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: MIT */
+/* CRC64NVME, which S3 keeps of each object that comes without a sum of its own. ISA-L has it from 2.31 on only. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Goes on from `crc`; 0 is the start. */
+uint64_t crc64nvme_add(uint64_t crc, const void *bytes, size_t n);
