@@ -300,8 +300,11 @@ static struct request *take_ready_locked(struct source *source, const struct ran
 			continue;
 		}
 		*at = rq->next_waiter;
-		if (have == n && !request_is_answered(rq)) /* without memory for that it asks again */
+		if (have == n && !request_is_answered(rq)) {
+			source->may_repin = false;
+			/* without memory for that it asks again */
 			(void)ranges_lend(&source->ranges, rq->offset, n, &rq->loan);
+		}
 		struct request **row = is_failed ? ret_failed : &ready;
 		rq->next_waiter = *row;
 		*row = rq;
@@ -394,7 +397,10 @@ static bool repin(const struct flight *flight)
 	struct backend *be;
 	{
 		LOCK_SCOPE(&source->lock);
-		if (!source->may_repin || flight->range->have > 0)
+		const struct range *range = flight->range;
+		bool is_alone =
+			source->ranges.first == range && !range->next; /* else others have old bytes */
+		if (!source->may_repin || range->have > 0 || !is_alone)
 			return false;
 		source->may_repin = false;
 	}
