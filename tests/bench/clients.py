@@ -9,13 +9,10 @@ from pathlib import Path
 from measure import Failed, cpu_ms, memory_mb, mount_number, run, wait_for
 from services import BUCKET
 
-READ_AHEAD_KB = 4096
-
 
 class Client:
     """One mount of the bucket of a service. As a context manager it is mounted, and then gone."""
     services = ("s3",)
-    is_ours = False
     is_root = False
 
     def __init__(self, bench, service):
@@ -99,8 +96,7 @@ class Client:
 class Ours(Client):
     """trainfs, as an ordinary user has it."""
     name = "ours"
-    services = ("s3", "gcs")
-    is_ours = True
+    services = ("s3", "gcs", "keys")
 
     def __init__(self, bench, service):
         super().__init__(bench, service)
@@ -139,16 +135,9 @@ class Ours(Client):
 
 
 class OursAsRoot(Ours):
-    """trainfs, with the kernel's read-ahead raised as root may."""
+    """trainfs, with the kernel's read-ahead raised, as it does for root."""
     name = "ours, root"
     is_root = True
-
-    def __enter__(self):
-        super().__enter__()
-        place = Path(f"/sys/class/bdi/{mount_number(self.mount_point)}/read_ahead_kb")
-        if int(place.read_text()) < READ_AHEAD_KB:
-            place.write_text(f"{READ_AHEAD_KB}\n")
-        return self
 
 
 class S3fs(Client):
@@ -181,6 +170,7 @@ class Rclone(Client):
 class NewRclone(Rclone):
     """A new one: several streams for a file that is read, writes that stream."""
     name = "rclone, new"
+    services = ("s3", "keys")
     flags = ("--vfs-read-chunk-streams", "16", "--vfs-read-chunk-size", "4M")
 
     @classmethod

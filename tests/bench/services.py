@@ -16,6 +16,7 @@ import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
+from pathlib import Path
 
 from measure import MB, run, wait_for
 
@@ -233,4 +234,18 @@ class GCS(Service):
         return sum(int(item["size"]) == size for item in self.objects_below(prefix))
 
 
-SERVICES = {"s3": S3, "gcs": GCS}
+class Keys(S3):
+    """A list of --keys keys without objects (keys.py)."""
+    name = "keys"
+
+    def __init__(self, bench, is_far):
+        self.bench, self.is_far = bench, is_far
+        self.processes = [subprocess.Popen([Path(__file__).parent / "keys.py", str(bench.n_keys)], stdin=subprocess.PIPE,
+                                           stdout=subprocess.PIPE, text=True)]
+        self.url = f"http://127.0.0.1:{int(self.processes[0].stdout.readline())}"
+
+    def __enter__(self):
+        return self
+
+
+SERVICES = {"s3": S3, "gcs": GCS, "keys": Keys}
