@@ -442,6 +442,43 @@ def test_eight_readers_side_by_side(cloud, big):
     assert "\tparked\t0\n" in text
 
 
+def at_random(path):
+    """A descriptor for which the kernel reads nothing ahead."""
+    fd = os.open(path, os.O_RDONLY)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+    return fd
+
+
+def test_what_is_here_already_is_read_without_the_service(cloud, big):
+    path = put_big(cloud, big)
+    cloud.forget_pages(path)
+    fd = at_random(path)
+    assert os.pread(fd, 4096, 0) == big[:4096]
+    assert os.pread(fd, 4096, 1 << 20) == big[1 << 20:(1 << 20) + 4096]  # the first range has come
+    cloud.rules("object-read fail EHOSTUNREACH")
+    assert os.pread(fd, 4096, 512 << 10) == big[512 << 10:(512 << 10) + 4096]
+    start = time.monotonic()
+    assert err_of(os.pread, fd, 4096, 30 << 20) in (errno.EHOSTUNREACH, errno.EIO)
+    assert time.monotonic() - start < 20
+    cloud.rules()
+    assert os.pread(fd, 4096, 30 << 20) == big[30 << 20:(30 << 20) + 4096]
+    os.close(fd)
+    assert "EHOSTUNREACH" in cloud.m.errors()
+
+
+def test_readers_of_one_object_share_what_was_fetched(cloud, big):
+    path = put_big(cloud, big)
+    cloud.forget_pages(path)
+    first, second = at_random(path), at_random(path)
+    with cloud.cost() as spent:
+        assert os.pread(first, 4096, 0) == big[:4096]
+        for at in range(8192, 1 << 20, 64 << 10):
+            assert os.pread(second, 4096, at) == big[at:at + 4096]
+    os.close(first)
+    os.close(second)
+    assert spent == {"read object": 1}
+
+
 def test_mmap_reads(cloud, big):
     path = put_big(cloud, big)
     with open(path, "rb") as f, mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ) as view:
