@@ -110,7 +110,9 @@ static int complete_once(struct aws_upload *upload, struct aws_call *call, struc
 		return r;
 	}
 	r = complete_check(upload, made.crc32c, reterr);
-	return r < 0 ? r : aws_made_detail(made.version, upload->n_bytes, made.changed_ns, ret, reterr);
+	/* S3 does not tell when, but for copies */
+	int64_t changed_ns = made.changed_ns ?: http_headers_time(&reply->headers, "Date");
+	return r < 0 ? r : aws_made_detail(made.version, upload->n_bytes, changed_ns, ret, reterr);
 }
 
 int aws_upload_complete(struct aws_upload *upload, const char *if_version, struct object_detail *ret,

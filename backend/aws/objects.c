@@ -53,12 +53,11 @@ static int aws_detail(const struct http_headers *headers, struct object_detail *
 	char version[OBJECT_VERSION_MAX + 1];
 	const char *etag = http_headers_get(headers, "ETag");
 	const char *length = http_headers_get(headers, "Content-Length");
-	const char *changed = http_headers_get(headers, "Last-Modified");
 	struct object_detail detail = {0};
 	if (!etag || aws_parse_etag(etag, version) < 0 || !length ||
 	    str_to_int(length, 0, INT64_MAX, &detail.size_bytes) < 0)
 		return fault_set(reterr, EIO, "S3 told of an object without its size or version");
-	detail.changed_ns = changed ? aws_parse_date(changed) : 0;
+	detail.changed_ns = http_headers_time(headers, "Last-Modified");
 	detail.version = strdup(version);
 	if (!detail.version || aws_detail_text(headers, "Content-Type", NULL, &detail.content_type) < 0 ||
 	    aws_detail_text(headers, "x-amz-storage-class", "STANDARD", &detail.storage_class) < 0 ||
@@ -240,10 +239,10 @@ static int aws_put_detail(struct aws *aws, const char *bucket, const char *key, 
 {
 	char version[OBJECT_VERSION_MAX + 1];
 	const char *etag = http_headers_get(&reply->headers, "ETag");
-	const char *changed = http_headers_get(&reply->headers, "Date");
+	int64_t changed_ns = http_headers_time(&reply->headers, "Date");
 	if (!etag || aws_parse_etag(etag, version) < 0)
 		return aws_head(aws, bucket, key, ret, NULL, reterr);
-	return aws_made_detail(version, n, changed ? aws_parse_date(changed) : 0, ret, reterr);
+	return aws_made_detail(version, n, changed_ns, ret, reterr);
 }
 
 static int aws_put(struct aws *aws, const char *bucket, const char *key, int fd, int64_t n,

@@ -199,27 +199,6 @@ int aws_parse_etag(const char *etag, char ret[static OBJECT_VERSION_MAX + 1])
 	return 0;
 }
 
-static const char *const month[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-				    "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-
-int64_t aws_parse_date(const char *text)
-{
-	char name[4] = "";
-	struct tm tm = {0};
-	int end = 0;
-	if (sscanf(text, "%*3[A-Za-z], %2d %3s %4d %2d:%2d:%2d GMT%n", &tm.tm_mday, name, &tm.tm_year,
-		   &tm.tm_hour, &tm.tm_min, &tm.tm_sec, &end) != 6 ||
-	    end == 0 || text[end])
-		return 0;
-	for (tm.tm_mon = 0; tm.tm_mon < 12 && strcmp(name, month[tm.tm_mon]) != 0; tm.tm_mon++)
-		;
-	if (tm.tm_mon == 12 || tm.tm_mday < 1 || tm.tm_mday > 31 || tm.tm_hour > 23 || tm.tm_min > 59 ||
-	    tm.tm_sec > 60 || tm.tm_year < 1970)
-		return 0;
-	tm.tm_year -= 1900;
-	return (int64_t)timegm(&tm) * 1000000000;
-}
-
 static int64_t parse_time(const char *text)
 {
 	int64_t ns;

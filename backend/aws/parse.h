@@ -49,8 +49,5 @@ struct aws_made {
 int aws_parse_made(const char *xml, size_t n, const char *root, struct aws_made *ret,
 		   struct aws_error *ret_error, struct fault *reterr);
 
-/* A header's date ("Fri, 24 May 2013 00:00:00 GMT") in ns; 0 when it is none. */
-int64_t aws_parse_date(const char *text);
-
 /* An ETag as a version: without the quotes of a strong one. -EINVAL: empty, or too long. */
 int aws_parse_etag(const char *etag, char ret[static OBJECT_VERSION_MAX + 1]);

@@ -114,11 +114,17 @@ int http_date_parse(const char *text, int64_t *ret_wall_ns)
 	return 0;
 }
 
+int64_t http_headers_time(const struct http_headers *headers, const char *name)
+{
+	const char *text = http_headers_get(headers, name);
+	int64_t ns;
+	return text && http_date_parse(text, &ns) == 0 ? ns : 0;
+}
+
 int64_t http_retry_after_ms(const struct http_headers *headers, int64_t now_ns)
 {
 	const char *text = http_headers_get(headers, "Retry-After");
-	const char *date = http_headers_get(headers, "Date");
-	int64_t seconds, until_ns;
+	int64_t theirs_ns = http_headers_time(headers, "Date"), seconds, until_ns;
 
 	if (!text)
 		return 0;
@@ -126,7 +132,7 @@ int64_t http_retry_after_ms(const struct http_headers *headers, int64_t now_ns)
 		return seconds * 1000;
 	if (http_date_parse(text, &until_ns) < 0)
 		return 0;
-	if (date)
-		(void)http_date_parse(date, &now_ns); /* left alone if it is none */
+	if (theirs_ns)
+		now_ns = theirs_ns;
 	return until_ns > now_ns ? (until_ns - now_ns) / 1000000 : 0;
 }

@@ -53,6 +53,8 @@ struct http_headers {
 int http_headers_add(struct http_headers *headers, const char *name, const char *value);
 const char *http_headers_get(const struct http_headers *headers,
 			     const char *name); /* the first, or NULL; borrowed */
+/* Of one that is a date ("Sun, 06 Nov 1994 08:49:37 GMT"): ns since 1970; 0: there is none, or no date. */
+int64_t http_headers_time(const struct http_headers *headers, const char *name);
 /* Wipes the values before they are freed: some are secrets. */
 void http_headers_release(struct http_headers *headers);
 

@@ -166,10 +166,9 @@ static void client_succeeded(struct http_client *client)
 /* The service's clock, as its answer tells it. */
 static bool client_take_skew(struct http_client *client, const struct http_reply *reply)
 {
-	const char *date = http_headers_get(&reply->headers, "Date");
-	int64_t theirs_ns;
+	int64_t theirs_ns = http_headers_time(&reply->headers, "Date");
 
-	if (!date || http_date_parse(date, &theirs_ns) < 0)
+	if (!theirs_ns)
 		return false;
 	LOCK_SCOPE(&client->lock);
 	client->skew_ns = theirs_ns - clock_wall_ns();

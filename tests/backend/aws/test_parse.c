@@ -191,21 +191,6 @@ Test(aws_parse, what_was_made)
 	cr_expect(eq(int, aws_parse_made(xml, n, "CopyObjectResult", &made, &error, &fault), -EIO));
 }
 
-Test(aws_parse, dates_of_headers)
-{
-	cr_expect(eq(i64, aws_parse_date("Fri, 24 May 2013 00:00:01 GMT"), INT64_C(1369353601000000000)));
-	cr_expect(eq(i64, aws_parse_date("Thu, 29 Feb 2024 23:59:59 GMT"), INT64_C(1709251199000000000)));
-	static const char *const bad[] = {"",
-					  "Fri, 24 May 2013 00:00:01",
-					  "Fri, 24 Mai 2013 00:00:01 GMT",
-					  "Fri, 24 May 2013 24:00:01 GMT",
-					  "Fri, 24 May 2013 00:00:01 GMT x",
-					  "Fri, 44 May 2013 00:00:01 GMT",
-					  "2013-05-24T00:00:01Z"};
-	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
-		cr_expect(zero(i64, aws_parse_date(bad[i])), "%s", bad[i]);
-}
-
 Test(aws_parse, etags)
 {
 	char version[OBJECT_VERSION_MAX + 1], longest[OBJECT_VERSION_MAX + 4] = "\"";

@@ -104,6 +104,17 @@ Test(headers, dates_in_the_three_forms)
 	}
 }
 
+Test(headers, a_header_that_is_a_date)
+{
+	cleanup_http_headers struct http_headers headers = {0};
+
+	cr_assert(eq(int, http_headers_add(&headers, "Date", "Fri, 24 May 2013 00:00:01 GMT"), 0));
+	cr_assert(eq(int, http_headers_add(&headers, "Last-Modified", "2013-05-24T00:00:01Z"), 0));
+	cr_expect(eq(i64, http_headers_time(&headers, "date"), 1369353601 * ns_per_s));
+	cr_expect(zero(i64, http_headers_time(&headers, "Last-Modified")));
+	cr_expect(zero(i64, http_headers_time(&headers, "Expires")));
+}
+
 Test(headers, dates_that_are_none)
 {
 	static const char *const cases[] = {"",
