@@ -1,84 +1,14 @@
 # SPDX-License-Identifier: MIT
 """Buckets at services that others wrote (contrib/peers), on a mount with a user's tools, beside another client."""
 import hashlib
-import json
 import os
 import subprocess
-import sys
-from pathlib import Path
+import time
 
 import pytest
 
-TESTS = Path(__file__).resolve().parent.parent
-PEERS = Path(os.environ.get("TRAINFS_PEERS", TESTS.parent / "build-check/peers"))
-BUCKET = "mount-tests"
-
-# All that the bucket holds as the service's own library reads it: {key: sha256}.
-CONTENTS = {
-    "aws": """
-import boto3, hashlib, json, os, sys
-from botocore.config import Config
-s3 = boto3.client("s3", endpoint_url=os.environ["TRAINFS_PEER"], config=Config(s3={"addressing_style": "path"}))
-rows = [row["Key"] for page in s3.get_paginator("list_objects_v2").paginate(Bucket=sys.argv[1])
-        for row in page.get("Contents", [])]
-read = {key: s3.get_object(Bucket=sys.argv[1], Key=key)["Body"].read() for key in rows}
-assert not s3.list_multipart_uploads(Bucket=sys.argv[1]).get("Uploads")
-""", "google": """
-import hashlib, json, sys
-from google.auth.credentials import AnonymousCredentials
-from google.cloud import storage
-client = storage.Client(project="trainfs-tests", credentials=AnonymousCredentials())
-read = {blob.name: blob.download_as_bytes(raw_download=True) for blob in client.list_blobs(sys.argv[1])}
-"""}
-TELL = "json.dump({key: hashlib.sha256(data).hexdigest() for key, data in read.items()}, sys.stdout)"
-STAY = "import json, os; print(json.dumps(dict(os.environ)), flush=True); input()"
-
-
-class Service:
-    """A server that runs until close(); `env` is what a client of it needs."""
-
-    def __init__(self, name):
-        self.process = subprocess.Popen([TESTS / "peer", name, sys.executable, "-c", STAY], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, env=os.environ | {"TRAINFS_PEERS": str(PEERS)}, text=True)
-        self.env = json.loads(self.process.stdout.readline())
-        self.type = self.env["TRAINFS_PEER_TYPE"]
-
-    def client(self, *args):
-        done = subprocess.run([self.env["TRAINFS_PEER_PYTHON"], *args], env=self.env, stdout=subprocess.PIPE, text=True,
-                              timeout=250, check=True)
-        return json.loads(done.stdout)
-
-    def contents(self):
-        return self.client("-c", CONTENTS[self.type] + TELL, BUCKET)
-
-    def close(self):
-        self.process.communicate("\n", timeout=30)
-
-
-@pytest.fixture(params=["moto", "versitygw", "fake-gcs-server"])
-def service(request):
-    if not os.access(PEERS / request.param, os.R_OK):
-        pytest.skip(f"no {request.param}: run contrib/peers")
-    made = Service(request.param)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def options():
-    """Arguments of mount, for tests that need some."""
-    return []
-
-
-@pytest.fixture
-def bucket(service, mount, world, options):
-    """A new bucket of the remote `far`, mounted."""
-    wanted = ("AWS_", "GOOGLE_", "STORAGE_EMULATOR_", "NO_GCE_CHECK")
-    world.env.update({name: value for name, value in service.env.items() if name.startswith(wanted)})
-    world.write_config(f"remotes:\n  far: {json.dumps({'type': service.type, **json.loads(service.env['TRAINFS_PEER_OPTIONS'])})}\n")
-    m = mount(args=options)
-    os.mkdir(m / "far/buckets" / BUCKET)
-    return m / "far/buckets" / BUCKET
+from cloudtools import BUCKET, TESTS
+from cloudtools import bucket, mounted, options, service  # noqa: F401, fixtures
 
 
 def digests(directory):
@@ -107,6 +37,7 @@ def test_what_tools_write_is_what_others_read(service, bucket, tmp_path):
          "mv empty kept/ && rm 'moved/two words' && tar cf - a.txt kept | (mkdir out && tar xf - -C out) && " \
          "dd if=/dev/zero of=big.bin bs=1 seek=7 count=3 conv=notrunc status=none && truncate -s 10000000 big.bin"
     subprocess.run(["sh", "-ec", sh.format(source)], cwd=bucket, check=True, timeout=250)
+    assert abs(time.time() - (bucket / "big.bin").stat().st_mtime) < 240  # of parts; S3 has not told it
     there = digests(bucket)
     assert sorted(there) == sorted(["a.txt", "big.bin", "kept/empty", "moved/er/b.txt", "out/a.txt", "out/kept/empty", "ü+%=&?#"])
     assert (bucket / "a.txt").read_bytes() == b"a\nmore\n" and (bucket / "moved/er/b.txt").read_bytes() == b"B\n"

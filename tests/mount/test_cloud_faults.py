@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from cloudtools import PEERS, Service
 from conftest import wait_for
 from faulty_proxy import FaultyProxy, Hold, answer, cut_answer, cut_request, drip, lose_answer, transparent
 from jobtools import Caller, stats
-from test_cloud import PEERS, Service
 
 AWAY = (errno.EHOSTUNREACH, errno.EIO, errno.ETIMEDOUT)
 
