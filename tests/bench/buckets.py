@@ -3,6 +3,7 @@
 """Measures buckets on a mount side by side with s3fs, rclone, Mountpoint and gcsfuse, all at the same server of this
 machine, and with curl to /dev/null as the limit; then all again with the server far away: 20 ms more a request, 200 MB/s a
 connection (tests/bench/far.c). `contrib/peers --bench` installs servers and peers; a peer that is not there is left out.
+Servers, spools and caches are in $TMPDIR: where the disk is slow, name a tmpfs there (it needs 5 times --size).
 
 Every number is of a fresh mount. The clients take turns; each number is the median of several runs, each ratio the median of
 the ratios of neighbouring runs, "ahead" is ours against the best peer: above 1 is better. `<` and `>`: it was stopped by the
@@ -304,8 +305,9 @@ class Sheet:
             return None
         is_more = ROWS[row].is_more
         best = (max if is_more else min)(peers, key=lambda name: self.number(row, name))
+        pairs = [(mine, other) for mine, other in zip(ours, self.values[row][best]) if not mine.is_bound or not other.is_bound]
         return median(mine.number / other.number if is_more else other.number / mine.number
-                      for mine, other in zip(ours, self.values[row][best]))
+                      for mine, other in pairs) if pairs else None
 
     def show(self, row):
         about, ahead = ROWS[row], self.ahead(row)
