@@ -53,6 +53,7 @@ static void fill_stat_locked(struct object_file *file, struct stat *st)
 	}
 	st->st_ino = file->ino;
 	st->st_blksize = BLOCK_SIZE;
+	st->st_nlink = !file->is_gone;
 	st->st_atim = (struct timespec){.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
 	st->st_mtim = st->st_ctim = st->st_atim;
 	node_set_size(st, size);
@@ -265,14 +266,13 @@ static int set_size(struct call *c, struct object_file *file, const struct handl
 	return r == 0 && !h ? spool_deliver(c, file) : r;
 }
 
-/* Modes and times are accepted, and stay as they are: the service has none of the one, and its own of the other. */
+/*
+ * Modes, owners and times are accepted, and stay as they are (else root's rsync -a and tar x would fail for each file): the
+ * service has no modes and owners, and times of its own.
+ */
 static int file_setattr(struct call *c, struct node *n, struct handle *h, const struct stat *st, int to_set,
 			struct attr *ret)
 {
-	if ((to_set & FUSE_SET_ATTR_UID && st->st_uid != c->serve->uid) ||
-	    (to_set & FUSE_SET_ATTR_GID && st->st_gid != c->serve->gid))
-		return fault_set(&c->fault, EPERM,
-				 "objects have no owners: they are shown as the mounting user's");
 	int r = to_set & FUSE_SET_ATTR_SIZE ? set_size(c, file_of(n), h, st->st_size) : 0;
 	return r < 0 ? r : file_getattr(c, n, ret);
 }

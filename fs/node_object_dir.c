@@ -46,10 +46,6 @@ static int dir_getattr(struct call *c, struct node *n, struct attr *ret)
 static int dir_setattr(struct call *c, struct node *n, struct handle *h, const struct stat *st, int to_set,
 		       struct attr *ret)
 {
-	if ((to_set & FUSE_SET_ATTR_UID && st->st_uid != c->serve->uid) ||
-	    (to_set & FUSE_SET_ATTR_GID && st->st_gid != c->serve->gid))
-		return fault_set(&c->fault, EPERM,
-				 "objects have no owners: they are shown as the mounting user's");
 	return to_set & FUSE_SET_ATTR_SIZE ? -EISDIR : dir_getattr(c, n, ret);
 }
 

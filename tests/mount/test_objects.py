@@ -927,6 +927,29 @@ def test_nothing_is_left_open(cloud):
     wait_for(lambda: list(cloud.world.data.rglob("pending/*/*")) == [])
 
 
+def test_what_tools_set_after_they_wrote_is_accepted(cloud, tmp_path):
+    (tmp_path / "from/deep").mkdir(parents=True)
+    (tmp_path / "from/deep/f").write_text("x")
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "from/deep", 1234, 1235)
+        os.chown(tmp_path / "from/deep/f", 1234, 1235)
+    os.chmod(tmp_path / "from/deep/f", 0o640)
+    sh(f"cp -a {tmp_path}/from a; rsync -a {tmp_path}/from/ b; tar cf - -C {tmp_path}/from . | (mkdir c && tar xf - -C c);"
+       "touch -d 2020-02-02 a/deep/f; touch c/deep/f; chmod 600 b/deep/f", cloud.b)
+    st = os.stat(cloud.b / "a/deep/f")
+    assert (st.st_uid, st.st_mode & 0o777) == (os.geteuid(), 0o644) and time.time() - st.st_mtime < 600
+    assert cloud.m.errors() == ""
+
+
+def test_an_open_file_without_a_name_has_no_link(cloud):
+    with open(cloud.b / "f", "w+") as f:
+        f.write("x")
+        f.flush()
+        assert os.fstat(f.fileno()).st_nlink == 1
+        os.unlink(cloud.b / "f")
+        assert os.fstat(f.fileno()).st_nlink == 0
+
+
 # ---- extended attributes
 
 def test_without_xattr_there_are_none_and_nobody_is_asked(cloud):
