@@ -5,6 +5,7 @@
  */
 #include "ops.h"
 
+#include "chunk.h"
 #include "cleanup.h"
 #include "inode.h"
 #include "kinds.h"
@@ -243,6 +244,7 @@ static int run_read(struct request *rq)
 			rq->done = n;
 		return n < 0 ? (int)n : 0;
 	}
+	loan_free(STEAL(rq->loan)); /* what was there has been written over while it waited */
 	if (!rq->data && !(rq->data = malloc(rq->size ? rq->size : 1)))
 		return -ENOMEM;
 	n = kind->read ? kind->read(&rq->call, rq->handle, rq->data, rq->size, rq->offset)
