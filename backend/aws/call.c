@@ -176,6 +176,12 @@ static int aws_call_url(const struct aws_call *call, const struct aws_place *pla
 
 int aws_call_perform(struct aws *aws, struct aws_call *call, struct http_reply *ret, struct fault *reterr)
 {
+	if (call->bucket && str_has_suffix(call->bucket, "--x-s3"))
+		return fault_set(
+			reterr, EOPNOTSUPP,
+			"%s is a directory bucket (S3 Express One Zone), which trainfs cannot talk to: "
+			"take a general purpose bucket",
+			call->bucket);
 	for (int i = 0;; i++) {
 		cleanup_free char *region = NULL;
 		cleanup_free char *base = NULL;

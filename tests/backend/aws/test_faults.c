@@ -284,6 +284,15 @@ Test(aws_faults, expired_credentials_that_stay_are_named)
 	cr_expect(eq(ptr, strstr(fault.text, "FIRSTKEY"), NULL));
 }
 
+Test(aws_faults, a_directory_bucket_is_refused_with_a_sentence)
+{
+	struct object_detail detail = {0};
+
+	cr_expect(eq(int, backend_object_get(be, "data--use1-az4--x-s3", "k", &detail, &fault), -EOPNOTSUPP));
+	cr_expect(ne(ptr, strstr(fault.text, "directory bucket"), NULL));
+	cr_expect(zero(sz, server_n_requests(server)));
+}
+
 #define IN_EUROPE "/eu-west-1/s3/aws4_request"
 
 Test(aws_faults, another_region_is_learned_once)
