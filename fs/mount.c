@@ -204,6 +204,7 @@ static void interrupt_nothing(int number)
 static void __attribute__((noreturn)) leave(const struct mount *m, int code, const char *why)
 {
 	log_warning("%s: ending without waiting for what is on its way", why);
+	serve_name_pending(m->serve);
 	session_detach(&m->session);
 	if (m->record)
 		(void)unlink(m->record);

@@ -22,6 +22,7 @@
 #include "remote.h"
 #include "report.h"
 #include "serve_private.h"
+#include "spool.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -149,6 +150,13 @@ void serve_tell_failed(const struct serve *serve, FILE *to)
 			fprintf(to, "trainfs: the remote %s did not open, its directory is empty: %s\n",
 				remote->conf->name, remote->fault.text);
 	}
+}
+
+void serve_name_pending(const struct serve *serve)
+{
+	for (size_t i = 0; i < serve->n_remotes; i++)
+		if (serve->remote[i]->objects)
+			spools_name(serve->remote[i]->objects);
 }
 
 const struct fuse_lowlevel_ops *serve_ops(const struct serve *serve)

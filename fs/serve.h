@@ -43,4 +43,7 @@ int serve_start(struct serve *serve, struct fuse_session *session);
  */
 void serve_stop(struct serve *serve);
 
+/* The process ends whatever is under way: names in the log what is not delivered. From any thread; waits for nothing. */
+void serve_name_pending(const struct serve *serve);
+
 void serve_free(struct serve *serve); /* takes NULL */

@@ -2,6 +2,7 @@
 """Big files that are sent while they are written, over the in-memory backend: what a close finds done, and what goes wrong."""
 import errno
 import os
+import signal
 import subprocess
 
 import pytest
@@ -144,7 +145,7 @@ def test_kill_meanwhile(cloud):
 
 def test_kill_while_the_end_is_sent(cloud):
     cloud.rules("object-part hang 3600000")
-    caller = Caller("f = open(argv[0], 'wb'); f.write(bytes(40 << 20)); f.close()", cloud.b / "f")
+    caller = Caller("f = open(argv[0], 'wb'); f.write(bytes(20 << 20)); f.close()", cloud.b / "f")
     wait_for(lambda: any('"complete": true' in p.read_text() for p in cloud.world.data.rglob("pending/*/*.json")))
     caller.wait_blocked()
     cloud.m.kill()
@@ -152,7 +153,24 @@ def test_kill_while_the_end_is_sent(cloud):
     caller.kill()
     cloud.rules()
     cloud.mount()
-    assert there(cloud) == {"f": bytes(40 * MIB)}
+    assert there(cloud) == {"f": bytes(20 * MIB)}
+
+
+def test_what_hangs_at_the_end_is_named_and_sent_by_the_next_mount(cloud):
+    """The second SIGTERM stands for the end of the time that a daemon gives to what is on its way."""
+    cloud.rules("object-put hang 3600000")
+    caller = Caller("f = open(argv[0], 'w'); f.write('kept'); f.close()", cloud.b / "f")
+    wait_for(lambda: transfers(cloud).get("f", ("",))[0] == "sending")
+    caller.wait_blocked()
+    cloud.m.signal(signal.SIGTERM)
+    assert caller.result()[-1] != "0"
+    cloud.m.signal(signal.SIGTERM)
+    assert cloud.m.wait() == 0
+    kept = cloud.pending()
+    assert len(kept) == 1 and f"b/f could not be delivered; its bytes are in {kept[0]}" in cloud.m.log()
+    cloud.rules()
+    cloud.mount()
+    assert there(cloud) == {"f": b"kept"}
 
 
 def test_many_are_open_and_one_is_closed(cloud):
@@ -194,9 +212,11 @@ def test_unlink_does_not_wait_for_what_is_sent(cloud, is_anew):
     subprocess.run(["rm", cloud.b / "f"], timeout=25, check=True)
     assert os.listdir(cloud.b) == []
     if is_anew:
-        anew = Caller("open(argv[0], 'w').write('anew')", cloud.b / "f")
-        anew.wait_blocked()
+        anew = Caller("f = open(argv[0], 'w'); f.write('anew'); f.close()", cloud.b / "f")
+        wait_for(lambda: transfers(cloud).get("f", ("",))[0] == "queued")
     cloud.rules()
+    if is_anew:
+        assert anew.result()[-1] == "0"
     assert there(cloud) == ({"f": b"anew"} if is_anew else {})
 
 
