@@ -511,6 +511,25 @@ int backend_objects(struct backend *be, const char *bucket, const char *prefix, 
 	return answer(be, "list objects", name, r, &fault, reterr);
 }
 
+int backend_objects_below(struct backend *be, const char *bucket, const char *prefix, unsigned max_rows,
+			  object_sink sink, void *arg, bool *ret_more, struct fault *reterr)
+{
+	struct fault fault = {0};
+	bool has_more = false;
+	char name[OBJECT_NAME_MAX];
+
+	assert(be && bucket && prefix && sink && ret_more);
+	assert(prefix[0] && prefix[strlen(prefix) - 1] == '/');
+	assert(max_rows >= 1 && max_rows <= 1000);
+	object_name(bucket, prefix, name);
+	if (!OP(be, buckets, objects_below))
+		return missing(be, "list objects", name, reterr);
+	int r = be->type->buckets->objects_below(be, bucket, prefix, max_rows, sink, arg, &has_more, &fault);
+	if (r == 0)
+		*ret_more = has_more;
+	return answer(be, "list objects", name, r, &fault, reterr);
+}
+
 /* The detail of an operation that gives one. */
 static int answer_detail(struct backend *be, const char *op, const char *what, int r,
 			 struct object_detail *detail, struct object_detail *ret, struct fault *fault,

@@ -296,6 +296,13 @@ struct bucket_ops {
 		       unsigned max_rows, object_sink sink, void *arg, struct object_page *ret,
 		       struct fault *reterr);
 
+	/*
+	 * The first objects below `prefix`, which ends in '/', however deep they lie; max_rows of them at most, 1 to 1000.
+	 * *ret_more: there may be others. Nothing there is no row, -ENOENT a bucket that is not there.
+	 */
+	int (*objects_below)(struct backend *be, const char *bucket, const char *prefix, unsigned max_rows,
+			     object_sink sink, void *arg, bool *ret_more, struct fault *reterr);
+
 	/* -ENOENT. `ret` is zeroed by the wrapper. */
 	int (*object_get)(struct backend *be, const char *bucket, const char *key, struct object_detail *ret,
 			  struct fault *reterr);
@@ -441,6 +448,8 @@ int backend_bucket_dir(struct backend *be, const char *bucket, int *ret_fd, stru
 int backend_objects(struct backend *be, const char *bucket, const char *prefix, const char *cursor,
 		    unsigned max_rows, object_sink sink, void *arg, struct object_page *ret,
 		    struct fault *reterr);
+int backend_objects_below(struct backend *be, const char *bucket, const char *prefix, unsigned max_rows,
+			  object_sink sink, void *arg, bool *ret_more, struct fault *reterr);
 int backend_object_get(struct backend *be, const char *bucket, const char *key, struct object_detail *ret,
 		       struct fault *reterr);
 int backend_object_read(struct backend *be, const char *bucket, const char *key, const char *version,

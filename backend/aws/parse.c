@@ -300,6 +300,7 @@ int aws_parse_buckets(const char *xml, size_t n, aws_bucket_sink sink, void *arg
 
 struct objects_reader {
 	const char *prefix;
+	bool is_deep;
 	object_sink sink;
 	void *arg;
 	bool is_list, is_encoded, is_truncated, has_failed;
@@ -309,7 +310,7 @@ struct objects_reader {
 	char next[AWS_TOKEN_MAX + 1];
 };
 
-/* Directly below the prefix, or its marker; a common prefix is one name longer. */
+/* Directly below the prefix (is_deep: anywhere), or its marker; a common prefix is one name longer. */
 static bool objects_is_row(const struct objects_reader *reader, bool is_prefix)
 {
 	size_t n = strlen(reader->prefix), len = strlen(reader->key);
@@ -318,7 +319,7 @@ static bool objects_is_row(const struct objects_reader *reader, bool is_prefix)
 	const char *slash = strchr(reader->key + n, '/');
 	if (is_prefix)
 		return slash && !slash[1];
-	return *reader->key && !slash && *reader->version && reader->has_size;
+	return *reader->key && (!slash || reader->is_deep) && *reader->version && reader->has_size;
 }
 
 static int objects_row(struct objects_reader *reader, bool is_prefix)
@@ -388,11 +389,11 @@ static int objects_end(void *arg, const char *path, const char *text)
 	return 0;
 }
 
-int aws_parse_objects(const char *xml, size_t n, const char *prefix, object_sink sink, void *arg,
-		      char next[static AWS_TOKEN_MAX + 1], struct fault *reterr)
+int aws_parse_objects(const char *xml, size_t n, const char *prefix, bool is_deep, object_sink sink,
+		      void *arg, char next[static AWS_TOKEN_MAX + 1], struct fault *reterr)
 {
 	static const char encoded[] = "<EncodingType>url</EncodingType>"; /* rows may come before it */
-	struct objects_reader reader = {.prefix = prefix, .sink = sink, .arg = arg};
+	struct objects_reader reader = {.prefix = prefix, .is_deep = is_deep, .sink = sink, .arg = arg};
 	reader.is_encoded = n > 0 && memmem(xml, n, encoded, sizeof(encoded) - 1);
 	int r = walk_xml(xml, n, objects_end, &reader);
 	if (r < 0 && reader.has_failed)

@@ -27,11 +27,11 @@ int aws_parse_buckets(const char *xml, size_t n, aws_bucket_sink sink, void *arg
 		      char next[static AWS_TOKEN_MAX + 1], struct fault *reterr);
 
 /*
- * ListBucketResult of ListObjectsV2 with delimiter=/, for that prefix; a row that does not lie directly below it is
- * -EIO. A key with a NUL in it is left out: it cannot be named in C.
+ * ListBucketResult of ListObjectsV2, for that prefix, with delimiter=/ or (is_deep) without; a row that does not lie
+ * directly, or at all, below it is -EIO. A key with a NUL in it is left out: it cannot be named in C.
  */
-int aws_parse_objects(const char *xml, size_t n, const char *prefix, object_sink sink, void *arg,
-		      char next[static AWS_TOKEN_MAX + 1], struct fault *reterr);
+int aws_parse_objects(const char *xml, size_t n, const char *prefix, bool is_deep, object_sink sink,
+		      void *arg, char next[static AWS_TOKEN_MAX + 1], struct fault *reterr);
 
 /* InitiateMultipartUploadResult; caller frees. */
 int aws_parse_upload(const char *xml, size_t n, char **ret_id, struct fault *reterr);

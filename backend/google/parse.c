@@ -178,25 +178,25 @@ static bool version_of(const json_t *object, char ret[static OBJECT_VERSION_MAX 
 	return true;
 }
 
-/* Directly below the prefix, or its marker; a common prefix is one name longer. */
-static bool is_row(const char *key, const char *prefix, bool is_prefix)
+/* Directly below the prefix (is_deep: anywhere), or its marker; a common prefix is one name longer. */
+static bool is_row(const char *key, const char *prefix, bool is_deep, bool is_prefix)
 {
 	size_t n = strlen(prefix);
 	if (!*key || strlen(key) > OBJECT_KEY_MAX || strncmp(key, prefix, n) != 0)
 		return false;
 	const char *slash = strchr(key + n, '/');
-	return is_prefix ? slash && !slash[1] : !slash;
+	return is_prefix ? slash && !slash[1] : !slash || is_deep;
 }
 
 /* What a sink said is the result; -EIO of ours comes with a sentence. */
-static int take_row(const json_t *name, const json_t *item, const char *prefix, object_sink sink, void *arg,
-		    struct fault *reterr)
+static int take_row(const json_t *name, const json_t *item, const char *prefix, bool is_deep,
+		    object_sink sink, void *arg, struct fault *reterr)
 {
 	struct object_entry entry = {.key = text_of(name), .version = "", .is_prefix = !item};
 	char version[OBJECT_VERSION_MAX + 1];
 	if (json_is_string(name) && !entry.key)
 		return 0; /* has a NUL */
-	bool is_right = entry.key && is_row(entry.key, prefix, entry.is_prefix);
+	bool is_right = entry.key && is_row(entry.key, prefix, is_deep, entry.is_prefix);
 	if (is_right && item) {
 		is_right = version_of(item, version) && size_of(item, &entry.size_bytes);
 		entry.version = version;
@@ -208,8 +208,8 @@ static int take_row(const json_t *name, const json_t *item, const char *prefix, 
 	return sink(arg, &entry);
 }
 
-int google_parse_objects(const char *json, size_t n, const char *prefix, object_sink sink, void *arg,
-			 char next[static GOOGLE_TOKEN_MAX + 1], struct fault *reterr)
+int google_parse_objects(const char *json, size_t n, const char *prefix, bool is_deep, object_sink sink,
+			 void *arg, char next[static GOOGLE_TOKEN_MAX + 1], struct fault *reterr)
 {
 	cleanup_json json_t *root = load(json, n);
 	json_t *items, *prefixes, *row;
@@ -221,11 +221,11 @@ int google_parse_objects(const char *json, size_t n, const char *prefix, object_
 	int r = next_token(root, next, reterr);
 	json_array_foreach (items, i, row) {
 		if (r == 0)
-			r = take_row(json_object_get(row, "name"), row, prefix, sink, arg, reterr);
+			r = take_row(json_object_get(row, "name"), row, prefix, is_deep, sink, arg, reterr);
 	}
 	json_array_foreach (prefixes, i, row) {
 		if (r == 0)
-			r = take_row(row, NULL, prefix, sink, arg, reterr);
+			r = take_row(row, NULL, prefix, is_deep, sink, arg, reterr);
 	}
 	return r;
 }

@@ -22,11 +22,11 @@ int google_parse_buckets(const char *json, size_t n, name_sink sink, void *arg,
 			 char next[static GOOGLE_TOKEN_MAX + 1], struct fault *reterr);
 
 /*
- * objects.list with delimiter=/, for that prefix; a row that does not lie directly below it is -EIO. A key with a NUL in
- * it is left out: it cannot be named in C.
+ * objects.list for that prefix, with delimiter=/ or (is_deep) without; a row that does not lie directly, or at all, below
+ * it is -EIO. A key with a NUL in it is left out: it cannot be named in C.
  */
-int google_parse_objects(const char *json, size_t n, const char *prefix, object_sink sink, void *arg,
-			 char next[static GOOGLE_TOKEN_MAX + 1], struct fault *reterr);
+int google_parse_objects(const char *json, size_t n, const char *prefix, bool is_deep, object_sink sink,
+			 void *arg, char next[static GOOGLE_TOKEN_MAX + 1], struct fault *reterr);
 
 /* An object's resource. `crc32c`: of its content, "" when not told. */
 int google_parse_object(const char *json, size_t n, struct object_detail *ret,

@@ -85,10 +85,10 @@ struct row {
 };
 
 /* Fills `row`, and gives the place to go on from. */
-static size_t take_row(const struct mem_bucket *bucket, size_t at, size_t skip, struct row *row)
+static size_t take_row(const struct mem_bucket *bucket, size_t at, size_t skip, bool is_deep, struct row *row)
 {
 	const struct mem_object *object = &bucket->object[at];
-	size_t end = prefix_end(object->key, skip);
+	size_t end = is_deep ? 0 : prefix_end(object->key, skip);
 	*row = (struct row){.entry = {.key = row->key, .version = row->version, .is_prefix = end}};
 	if (end) {
 		memcpy(row->key, object->key, end);
@@ -103,7 +103,7 @@ static size_t take_row(const struct mem_bucket *bucket, size_t at, size_t skip, 
 
 /* The rows of a page, so that the sink is called without the lock. The cursor is the last row's key. */
 static size_t collect_locked(struct mem *mem, const char *bucket, const char *prefix, const char *cursor,
-			     size_t max, struct row *row, bool *ret_more)
+			     bool is_deep, size_t max, struct row *row, bool *ret_more)
 {
 	const struct mem_bucket *b = mem_bucket_find_locked(mem, bucket);
 	size_t skip = strlen(prefix), len = strlen(cursor), n = 0;
@@ -115,13 +115,14 @@ static size_t collect_locked(struct mem *mem, const char *bucket, const char *pr
 	else if (len > 0 && at < b->n_objects && strcmp(b->object[at].key, cursor) == 0)
 		at++;
 	while (n < max && at < b->n_objects && str_has_prefix(b->object[at].key, prefix))
-		at = take_row(b, at, skip, &row[n++]);
+		at = take_row(b, at, skip, is_deep, &row[n++]);
 	*ret_more = at < b->n_objects && str_has_prefix(b->object[at].key, prefix);
 	return n;
 }
 
-int mem_objects(struct backend *be, const char *bucket, const char *prefix, const char *cursor,
-		unsigned max_rows, object_sink sink, void *arg, struct object_page *ret, struct fault *reterr)
+static int give_page(struct backend *be, const char *bucket, const char *prefix, const char *cursor,
+		     bool is_deep, unsigned max_rows, object_sink sink, void *arg, struct object_page *ret,
+		     struct fault *reterr)
 {
 	struct mem *mem = mem_of(be);
 	size_t n = max_rows < mem->object_rows ? max_rows : mem->object_rows;
@@ -137,7 +138,7 @@ int mem_objects(struct backend *be, const char *bucket, const char *prefix, cons
 		return -ENOMEM;
 	{
 		LOCK_SCOPE(&mem->lock);
-		n = collect_locked(mem, bucket, prefix, cursor, n, row, &ret->has_more);
+		n = collect_locked(mem, bucket, prefix, cursor, is_deep, n, row, &ret->has_more);
 		if (mem->rule[MEM_OBJECTS].is_repeating && !ret->has_more) {
 			ret->has_more = true;
 			snprintf(ret->cursor, sizeof(ret->cursor), "%sagain", prefix);
@@ -148,6 +149,21 @@ int mem_objects(struct backend *be, const char *bucket, const char *prefix, cons
 	if (r == 0 && ret->has_more && !ret->cursor[0])
 		snprintf(ret->cursor, sizeof(ret->cursor), "%s", row[n - 1].key);
 	return r < 0 ? r : mem_leave(mem, MEM_OBJECTS, 0, reterr);
+}
+
+int mem_objects(struct backend *be, const char *bucket, const char *prefix, const char *cursor,
+		unsigned max_rows, object_sink sink, void *arg, struct object_page *ret, struct fault *reterr)
+{
+	return give_page(be, bucket, prefix, cursor, false, max_rows, sink, arg, ret, reterr);
+}
+
+int mem_objects_below(struct backend *be, const char *bucket, const char *prefix, unsigned max_rows,
+		      object_sink sink, void *arg, bool *ret_more, struct fault *reterr)
+{
+	struct object_page page = {0};
+	int r = give_page(be, bucket, prefix, "", true, max_rows, sink, arg, &page, reterr);
+	*ret_more = page.has_more;
+	return r;
 }
 
 /* ---- one object ---- */

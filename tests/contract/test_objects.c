@@ -167,6 +167,34 @@ OBJECT_TEST(listings_give_objects_and_common_prefixes)
 	expect_rows(c, "e/f/g/h", "e/f/g/h");
 }
 
+OBJECT_TEST(what_lies_below_a_prefix_is_given_however_deep)
+{
+	static const char *const key[] = {"a/", "a/1", "a/b/2", "a/b/c/3", "ab", "b/4"};
+	struct rows rows = {0};
+	bool has_more = true;
+
+	contract_ok(c, backend_objects_below(c->be, B, "a/", 10, take_row, &rows, &has_more, &c->fault));
+	cr_expect(eq(sz, rows.n, 0));
+	cr_expect(eq(int, has_more, 0));
+	for (size_t i = 0; i < sizeof(key) / sizeof(key[0]); i++)
+		contract_ok(c, put(c, key[i], key[i], NULL, NULL));
+	contract_ok(c, backend_objects_below(c->be, B, "a/", 10, take_row, &rows, &has_more, &c->fault));
+	qsort(rows.name, rows.n, sizeof(*rows.name), by_name);
+	cr_assert(ge(sz, rows.n, 2));
+	cr_expect(eq(int, has_more, rows.n < 4)); /* pages may be short */
+	for (size_t i = 0; i < rows.n; i++)
+		cr_expect(eq(str, rows.name[i], (char *)key[i]));
+	rows_release(&rows);
+	contract_ok(c, backend_objects_below(c->be, B, "a/", 2, take_row, &rows, &has_more, &c->fault));
+	cr_expect(eq(sz, rows.n, 2));
+	cr_expect(eq(int, has_more, 1));
+	rows_release(&rows);
+	contract_fails(c,
+		       backend_objects_below(c->be, "contract-none", "a/", 10, take_row, &rows, &has_more,
+					     &c->fault),
+		       ENOENT);
+}
+
 OBJECT_TEST(nothing_below_a_prefix_is_an_empty_page)
 {
 	struct rows rows = {0};

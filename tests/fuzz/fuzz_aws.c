@@ -64,7 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check(aws_parse_buckets(xml, n, take_bucket, NULL, next, &fault), &fault);
 		break;
 	case 'o':
-		check(aws_parse_objects(xml, n, prefix, take_object, NULL, next, &fault), &fault);
+		check(aws_parse_objects(xml, n, prefix, n % 2, take_object, NULL, next, &fault), &fault);
 		break;
 	case 'm':
 		check(aws_parse_made(xml, n, "CopyObjectResult", &made, &error, &fault), &fault);

@@ -107,7 +107,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check(google_parse_buckets(json, n, take_bucket, NULL, next, &fault), &fault);
 		break;
 	case 'o':
-		check(google_parse_objects(json, n, prefix, take_object, NULL, next, &fault), &fault);
+		check(google_parse_objects(json, n, prefix, n % 2, take_object, NULL, next, &fault), &fault);
 		break;
 	case 'd':
 		parse_object(json, n);

@@ -49,7 +49,7 @@ static int parse(const char *kind, const char *xml, size_t n, struct str *told)
 	if (str_has_prefix(kind, "buckets"))
 		return aws_parse_buckets(xml, n, take_bucket, told, next, &fault);
 	if (str_has_prefix(kind, "objects"))
-		return aws_parse_objects(xml, n, "d/", take_object, told, next, &fault);
+		return aws_parse_objects(xml, n, "d/", false, take_object, told, next, &fault);
 	if (str_has_prefix(kind, "made"))
 		return aws_parse_made(xml, n, "CompleteMultipartUploadResult", &made, &error, &fault);
 	if (str_has_prefix(kind, "error"))
@@ -159,7 +159,8 @@ Test(aws_parse, what_the_sink_says_ends_it)
 	cleanup_free char *xml = fixture("ok-objects.xml", &n);
 	unsigned n_calls = 0;
 
-	cr_expect(eq(int, aws_parse_objects(xml, n, "d/", refuse_object, &n_calls, next, &fault), -ENOSPC));
+	cr_expect(eq(int, aws_parse_objects(xml, n, "d/", false, refuse_object, &n_calls, next, &fault),
+		     -ENOSPC));
 	cr_expect(eq(uint, n_calls, 1));
 }
 

@@ -85,7 +85,7 @@ static int parse(const char *kind, const char *json, size_t n, struct str *told)
 	if (str_has_prefix(kind, "buckets"))
 		return google_parse_buckets(json, n, take_bucket, told, next, &fault);
 	if (str_has_prefix(kind, "objects"))
-		return google_parse_objects(json, n, "d/", take_row, told, next, &fault);
+		return google_parse_objects(json, n, "d/", false, take_row, told, next, &fault);
 	if (str_has_prefix(kind, "object"))
 		return parse_object(json, n, told);
 	if (str_has_prefix(kind, "rewrite"))
@@ -193,7 +193,8 @@ Test(google_parse, what_the_sink_says_ends_it)
 	cleanup_free char *buckets = fixture("ok-buckets.json", &n_buckets);
 	unsigned n_calls = 0;
 
-	cr_expect(eq(int, google_parse_objects(json, n, "d/", refuse_row, &n_calls, next, &fault), -ENOSPC));
+	cr_expect(eq(int, google_parse_objects(json, n, "d/", false, refuse_row, &n_calls, next, &fault),
+		     -ENOSPC));
 	cr_expect(eq(uint, n_calls, 1));
 	cr_expect(eq(int, google_parse_buckets(buckets, n_buckets, refuse_bucket, &n_calls, next, &fault),
 		     -ENOSPC));
