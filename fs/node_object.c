@@ -10,6 +10,7 @@
 #include "objects.h"
 #include "reader.h"
 #include "remote.h"
+#include "renames.h"
 #include "serve_private.h"
 #include "spool.h"
 
@@ -215,10 +216,16 @@ static ssize_t file_write(struct call *c, struct handle *h, const char *buf, siz
 	return r < 0 ? r : spool_write(c, file_of(h->node), buf, size, offset);
 }
 
-static int file_fsync(struct call *c, struct handle *h, bool data_only)
+static int deliver(struct call *c, struct handle *h)
 {
 	int r = check(c, h);
 	return r < 0 ? r : spool_deliver(c, file_of(h->node));
+}
+
+static int file_fsync(struct call *c, struct handle *h, bool data_only)
+{
+	int r = deliver(c, h);
+	return r < 0 ? r : renames_wait(c, file_of(h->node));
 }
 
 /* The first close of a file that nothing was written to yet may be that of a copy of its descriptor. */
@@ -233,7 +240,7 @@ static int file_flush(struct call *c, struct handle *h)
 		if (spool && !spool->has_bytes && handle_of(h)->n_flushes++ == 0)
 			return 0;
 	}
-	return file_fsync(c, h, false);
+	return deliver(c, h);
 }
 
 /* ---- changes of attributes ---- */
@@ -286,7 +293,9 @@ static int may_copy_locked(const struct object_file *from, const struct object_f
 	bool is_whole = from_at == 0 && to_at == 0 && (int64_t)len >= from->size_bytes;
 	bool is_clean = from->version && !from->spool && to->spool && !to->spool->has_bytes &&
 			!to->spool->is_uploading && !to->spool->n_writers;
-	return is_whole && is_clean && from != to && from->objects == to->objects ? 0 : -EXDEV;
+	return is_whole && is_clean && from != to && from->objects == to->objects && !renames_hold_locked(to)
+		       ? 0
+		       : -EXDEV;
 }
 
 struct copy {
@@ -350,7 +359,8 @@ ssize_t object_copy_range(struct call *c, struct handle *from, off_t from_at, st
 			r = call_may_block(c, source->objects->remote);
 		if (r < 0)
 			return r;
-		copy = (struct copy){strdup(source->bucket),  strdup(source->key),
+		struct object_place place = object_file_place_locked(source);
+		copy = (struct copy){strdup(place.bucket),    strdup(place.key),
 				     strdup(source->version), strdup(target->bucket),
 				     strdup(target->key),     strdup(target->spool->if_version)};
 	}

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Prefixes as directories. mkdir puts a marker, an object of no bytes whose key ends in a slash; rmdir removes it. What
- * is answered here holds a lock of the kernel: each is one short call of the service, or a copy and a removal.
+ * is answered here holds a lock of the kernel: each is one short call of the service, or takes its place among the renames.
  */
+#include "node_object.h"
+
 #include "cleanup.h"
 #include "clock.h"
 #include "inode.h"
 #include "kinds.h"
 #include "objects.h"
 #include "remote.h"
+#include "renames.h"
 #include "serve_private.h"
 #include "spool.h"
 
 #include <errno.h>
-#include <linux/fs.h>
 #include <string.h>
-
-enum { COPY_MAX = 1 << 30 }; /* a rename of more is left to mv, which shows what it does */
 
 static struct object_dir *dir_of(const struct node *n)
 {
@@ -61,7 +61,7 @@ static int dir_list(struct call *c, struct node *n, struct listing *ret)
 
 /* ---- making ---- */
 
-static int new_key(struct call *c, const struct object_dir *dir, const char *name, bool is_dir,
+int object_new_key(struct call *c, const struct object_dir *dir, const char *name, bool is_dir,
 		   char ret[static OBJECT_KEY_MAX + 1])
 {
 	cleanup_json json_t *text = json_string(name);
@@ -78,6 +78,34 @@ static int ask(struct call *c, const struct object_dir *dir, struct backend **re
 	return r < 0 ? r : remote_backend(dir->objects->remote, ret, &c->fault);
 }
 
+static bool is_renamed(const struct object_dir *dir, const char *key)
+{
+	LOCK_SCOPE(&dir->objects->lock);
+	return renames_touch_locked(dir->objects, dir->bucket, key);
+}
+
+/* A marker whose key renames are at work on is made, or removed, in its turn. */
+static int queue_marker(struct call *c, const struct object_dir *dir, const char *key, bool is_made)
+{
+	struct rename *rename = rename_new(dir->objects, 1);
+	struct rename_step step = {.changed_ns = clock_wall_ns()};
+	if (!rename)
+		return -ENOMEM;
+	*(is_made ? &step.to_bucket : &step.bucket) = dir->bucket;
+	*(is_made ? &step.to_key : &step.key) = (char *)key;
+	int r;
+	{
+		LOCK_SCOPE(&dir->objects->lock);
+		r = rename_add_locked(rename, &step);
+	}
+	if (r < 0) {
+		rename_free(rename);
+		return r;
+	}
+	struct call own = {.serve = c->serve}; /* answered at once: it is journalled */
+	return rename_begin(is_made ? &own : c, rename);
+}
+
 static int dir_mkdir(struct call *c, struct node *n, const char *name, mode_t mode, struct child *ret)
 {
 	struct object_dir *dir = dir_of(n);
@@ -85,15 +113,19 @@ static int dir_mkdir(struct call *c, struct node *n, const char *name, mode_t mo
 	char key[OBJECT_KEY_MAX + 1];
 	struct object_detail detail = {0};
 	struct backend *be;
-	int r = new_key(c, dir, name, true, key);
-	if (r == 0)
+	int r = object_new_key(c, dir, name, true, key);
+	bool is_queued = r == 0 && is_renamed(dir, key);
+	if (is_queued)
+		r = queue_marker(c, dir, key, true);
+	else if (r == 0)
 		r = ask(c, dir, &be);
-	if (r == 0)
+	if (r == 0 && !is_queued)
 		r = backend_object_put(be, dir->bucket, key, objects->empty_fd, 0, "", &detail, &c->fault);
 	if (r < 0)
 		return r;
 	LOCK_SCOPE(&objects->lock);
-	objects_note_put_locked(objects, dir->bucket, key, detail.version, 0, detail.changed_ns);
+	if (!is_queued)
+		objects_note_put_locked(objects, dir->bucket, key, detail.version, 0, detail.changed_ns);
 	object_detail_release(&detail);
 	struct object_dir *below = object_dir_get_locked(objects, dir->bucket, key);
 	if (!below)
@@ -111,7 +143,7 @@ static int dir_create(struct call *c, struct node *n, const char *name, mode_t m
 	struct objects *objects = dir->objects;
 	char key[OBJECT_KEY_MAX + 1];
 	struct object_file *file;
-	int r = new_key(c, dir, name, false, key);
+	int r = object_new_key(c, dir, name, false, key);
 	if (r < 0)
 		return r;
 	{
@@ -141,18 +173,40 @@ static int dir_create(struct call *c, struct node *n, const char *name, mode_t m
 /* ---- removing ---- */
 
 struct look {
+	const struct object_dir *dir; /* the one above */
 	const char *marker;
 	bool has_marker, has_more;
 };
 
+static bool is_away(const struct look *look, const struct object_entry *object)
+{
+	const struct objects *objects = look->dir->objects;
+	const char *bucket = look->dir->bucket;
+	LOCK_SCOPE(&look->dir->objects->lock);
+	return (object->is_prefix ? renames_view_dir_locked(objects, bucket, object->key)
+				  : renames_view_key_locked(objects, bucket, object->key)) == RENAME_GONE;
+}
+
 static int look_at(void *arg, const struct object_entry *object)
 {
 	struct look *look = arg;
+	if (is_away(look, object))
+		return 0;
 	if (strcmp(object->key, look->marker) == 0)
 		look->has_marker = true;
 	else
 		look->has_more = true;
 	return 0;
+}
+
+static bool look_at_coming(void *arg, const struct rename_step *step)
+{
+	struct look *look = arg;
+	if (strcmp(step->to_key, look->marker) == 0)
+		look->has_marker = true;
+	else
+		look->has_more = true;
+	return true;
 }
 
 static int look_below(struct call *c, struct backend *be, const struct object_dir *dir, const char *key,
@@ -165,6 +219,8 @@ static int look_below(struct call *c, struct backend *be, const struct object_di
 		r = backend_objects(be, dir->bucket, key, page.cursor, 2, look_at, look, &next, &c->fault);
 		page = next;
 	}
+	LOCK_SCOPE(&dir->objects->lock);
+	(void)renames_each_below_locked(dir->objects, dir->bucket, key, look_at_coming, look);
 	return r;
 }
 
@@ -178,35 +234,65 @@ static bool has_spools(struct objects *objects, const char *bucket, const char *
 	return false;
 }
 
+/* Is there nothing in it but, perhaps, its marker? */
+static int look_for_empty(struct call *c, const struct object_dir *dir, const char *key, struct look *look)
+{
+	struct backend *be;
+	*look = (struct look){.dir = dir, .marker = key};
+	int r = ask(c, dir, &be);
+	if (r == 0)
+		r = look_below(c, be, dir, key, look);
+	return r == 0 && (look->has_more || has_spools(dir->objects, dir->bucket, key)) ? -ENOTEMPTY : r;
+}
+
+int object_dir_is_empty(struct call *c, const struct object_dir *dir, const char *name)
+{
+	char key[OBJECT_KEY_MAX + 1];
+	struct look look;
+	int r = object_dir_key(dir, name, true, key);
+	return r < 0 ? r : look_for_empty(c, dir, key, &look);
+}
+
+static int remove_marker(struct call *c, const struct object_dir *dir, const char *key)
+{
+	struct backend *be;
+	int r = ask(c, dir, &be);
+	if (r == 0)
+		r = backend_object_remove(be, dir->bucket, key, NULL, &c->fault);
+	if (r == -ENOENT) {
+		c->fault.text[0] = '\0';
+		r = 0;
+	}
+	return r;
+}
+
 static int dir_rmdir(struct call *c, struct node *n, const char *name)
 {
 	struct object_dir *dir = dir_of(n);
 	struct objects *objects = dir->objects;
 	char key[OBJECT_KEY_MAX + 1];
-	struct look look = {.marker = key};
-	struct backend *be;
+	struct look look;
 	int r = object_dir_key(dir, name, true, key);
 	if (r == 0)
-		r = ask(c, dir, &be);
-	if (r == 0)
-		r = look_below(c, be, dir, key, &look);
-	if (r == 0 && (look.has_more || has_spools(objects, dir->bucket, key)))
-		return -ENOTEMPTY;
-	if (r == 0 && look.has_marker)
-		r = backend_object_remove(be, dir->bucket, key, NULL, &c->fault);
+		r = look_for_empty(c, dir, key, &look);
 	if (r < 0 && r != -ENOENT)
 		return r;
 	c->fault.text[0] = '\0';
-	LOCK_SCOPE(&objects->lock);
-	objects_note_gone_locked(objects, dir->bucket, key);
-	struct object_dir *below = object_dir_known_locked(objects, dir->bucket, key);
-	if (below)
-		below->seen_ms = below->listed_ms = 0;
-	return 0;
+	bool is_queued;
+	{
+		LOCK_SCOPE(&objects->lock);
+		is_queued = renames_touch_below_locked(objects, dir->bucket, key);
+		objects_note_gone_locked(objects, dir->bucket, key);
+		struct object_dir *below = object_dir_known_locked(objects, dir->bucket, key);
+		if (below)
+			below->seen_ms = below->listed_ms = 0;
+	}
+	if (r == 0 && is_queued)
+		return queue_marker(c, dir, key, false);
+	return r == 0 && look.has_marker ? remove_marker(c, dir, key) : 0;
 }
 
-/* The file of that name, referenced. -EISDIR: a directory. */
-static int find_file(struct call *c, struct object_dir *dir, const char *name, struct object_file **ret)
+int object_find_file(struct call *c, struct object_dir *dir, const char *name, struct object_file **ret)
 {
 	struct child child;
 	int r = object_dir_find(c, dir, name, &child);
@@ -220,29 +306,14 @@ static int find_file(struct call *c, struct object_dir *dir, const char *name, s
 	return -EISDIR;
 }
 
-/* Nothing of it may be at the service. */
-static bool is_local_locked(const struct object_file *file)
+bool object_is_local_locked(const struct object_file *file)
 {
 	const struct spool *spool = file->spool;
-	return !file->version && spool && !spool->if_version[0] && !spool->may_be_there;
+	return !file->version && spool && !spool->if_version[0] && !spool->may_be_there &&
+	       !spool->is_uploading;
 }
 
-/* While it is sent, and only then, this parks. */
-static int wait_for_upload(struct call *c, struct object_file *file)
-{
-	LOCK_SCOPE(&file->objects->lock);
-	struct spool *spool = file->spool;
-	if (!spool || !(spool->is_uploading || spool->is_filling))
-		return 0;
-	if (!c->request)
-		return -EAGAIN;
-	request_park(c->request, REQUEST_DEADLINE_MS);
-	waiters_add(&spool->waiters, c->request);
-	return CALL_PARKED;
-}
-
-/* Nothing has its name any more, unless a directory has. */
-static void gone_locked(const struct object_file *file)
+void object_gone_locked(const struct object_file *file)
 {
 	struct objects *objects = file->objects;
 	char prefix[OBJECT_KEY_MAX + 2];
@@ -253,15 +324,39 @@ static void gone_locked(const struct object_file *file)
 				       clock_mono_ms() + OBJECTS_MISSING_MS);
 }
 
+/* A rename brings it to its key: it is removed in its turn. */
+static int queue_removal(struct call *c, struct object_file *file)
+{
+	struct rename *rename = rename_new(file->objects, 1);
+	int r = rename ? 0 : -ENOMEM;
+	if (r == 0) {
+		spool_discard(file);
+		LOCK_SCOPE(&file->objects->lock);
+		const struct rename_step step = {.bucket = file->bucket, .key = file->key, .file = file};
+		r = rename_add_locked(rename, &step);
+	}
+	if (r == 0)
+		return rename_begin(c, rename);
+	rename_free(rename);
+	return r;
+}
+
 static int unlink_file(struct call *c, struct object_file *file)
 {
 	struct objects *objects = file->objects;
 	struct backend *be;
-	bool is_local;
+	bool is_local, is_coming;
 	int r = 0;
 	{
 		LOCK_SCOPE(&objects->lock);
-		is_local = is_local_locked(file);
+		is_coming = file->at_key ||
+			    renames_view_key_locked(objects, file->bucket, file->key) == RENAME_THERE;
+	}
+	if (is_coming)
+		return queue_removal(c, file);
+	{
+		LOCK_SCOPE(&objects->lock);
+		is_local = object_is_local_locked(file);
 		if (!is_local)
 			r = call_may_block(c, objects->remote);
 	}
@@ -275,7 +370,7 @@ static int unlink_file(struct call *c, struct object_file *file)
 		return r;
 	c->fault.text[0] = '\0';
 	LOCK_SCOPE(&objects->lock);
-	gone_locked(file);
+	object_gone_locked(file);
 	object_file_detach_locked(file);
 	if (file->spool)
 		spool_unrecord(file->spool); /* of a write that came between */
@@ -285,7 +380,7 @@ static int unlink_file(struct call *c, struct object_file *file)
 static int dir_unlink(struct call *c, struct node *n, const char *name)
 {
 	struct object_file *file;
-	int r = find_file(c, dir_of(n), name, &file);
+	int r = object_find_file(c, dir_of(n), name, &file);
 	if (r < 0)
 		return r;
 	r = unlink_file(c, file);
@@ -293,212 +388,9 @@ static int dir_unlink(struct call *c, struct node *n, const char *name)
 	return r;
 }
 
-/* ---- renaming files ---- */
-
-/* What is at the new place, as far as this mount knows, makes way. */
-static int clear_target(struct call *c, struct objects *objects, const char *bucket, const char *key)
+static int dir_fsync(struct call *c, struct node *n)
 {
-	struct object_file *old;
-	{
-		LOCK_SCOPE(&objects->lock);
-		old = object_file_find_locked(objects, bucket, key);
-	}
-	if (!old)
-		return 0;
-	int r = wait_for_upload(c, old);
-	if (r == 0)
-		spool_discard(old);
-	LOCK_SCOPE(&objects->lock);
-	if (r == 0)
-		object_file_detach_locked(old);
-	object_file_unref_locked(old);
-	return r;
-}
-
-static int moved_locked(struct object_file *file, const char *bucket, const char *key)
-{
-	struct objects *objects = file->objects;
-	gone_locked(file);
-	int r = object_file_move_locked(file, bucket, key);
-	if (r == 0)
-		objects_note_put_locked(objects, bucket, key, file->version ? file->version : "-",
-					file->size_bytes, file->changed_ns);
-	return r;
-}
-
-struct move {
-	char *bucket, *key, *version; /* of the source */
-	const char *to_bucket, *to_key;
-	struct object_detail detail; /* of the copy */
-};
-
-/* At the service: a copy, and the removal of exactly what was copied. */
-static int move_at_service(struct call *c, struct objects *objects, struct move *move, const char *if_version)
-{
-	struct backend *be;
-	if (!move->bucket || !move->key || !move->version)
-		return -ENOMEM;
-	int r = remote_backend(objects->remote, &be, &c->fault);
-	if (r == 0)
-		r = backend_object_copy(be, move->bucket, move->key, move->version, move->to_bucket,
-					move->to_key, if_version, &move->detail, &c->fault);
-	if (r == 0)
-		r = clear_target(c, objects, move->to_bucket, move->to_key);
-	if (r == 0)
-		r = backend_object_remove(be, move->bucket, move->key, move->version, &c->fault);
-	return r == -ENOENT && move->detail.version ? 0 : r;
-}
-
-static int move_object(struct call *c, struct object_file *file, const char *bucket, const char *key,
-		       const char *if_version)
-{
-	struct objects *objects = file->objects;
-	struct move move = {.to_bucket = bucket, .to_key = key};
-	{
-		LOCK_SCOPE(&objects->lock);
-		move.bucket = strdup(file->bucket);
-		move.key = strdup(file->key);
-		move.version = strdup(file->version);
-		file->is_moving = true;
-	}
-	int r = move_at_service(c, objects, &move, if_version);
-	const struct object_detail *detail = &move.detail;
-	{
-		LOCK_SCOPE(&objects->lock);
-		if (r == 0)
-			r = object_file_set_locked(file, detail->version, detail->size_bytes,
-						   detail->changed_ns, true);
-		if (r == 0)
-			r = moved_locked(file, bucket, key);
-		else if (detail->version) /* both are there: nothing is lost */
-			objects_note_put_locked(objects, bucket, key, detail->version, detail->size_bytes,
-						detail->changed_ns);
-		file->is_moving = false;
-		pthread_cond_broadcast(&objects->moved);
-	}
-	free(move.bucket);
-	free(move.key);
-	free(move.version);
-	object_detail_release(&move.detail);
-	return r;
-}
-
-/* Not at the service yet: it is delivered under its new name, over what is there now. */
-static int move_spool(struct call *c, struct object_file *file, const struct object_dir *newdir,
-		      const char *key, const char *version)
-{
-	struct objects *objects = file->objects;
-	int r = clear_target(c, objects, newdir->bucket, key);
-	char *copy = r == 0 ? strdup(version) : NULL;
-	if (r == 0 && !copy)
-		r = -ENOMEM;
-	if (r < 0)
-		return r;
-	{
-		LOCK_SCOPE(&objects->lock);
-		if (file->spool) {
-			free(file->spool->if_version);
-			file->spool->if_version = copy;
-		} else {
-			free(copy);
-		}
-		r = moved_locked(file, newdir->bucket, key);
-	}
-	return r < 0 ? r : spool_moved(file);
-}
-
-/* The version at the new place, "" if there is none. */
-static int target_version(struct call *c, struct object_dir *newdir, const char *name, char **ret)
-{
-	struct object_file *old;
-	int r = find_file(c, newdir, name, &old);
-	if (r < 0 && r != -ENOENT)
-		return r;
-	if (r == 0) {
-		LOCK_SCOPE(&newdir->objects->lock);
-		*ret = strdup(old->version ? old->version : "");
-		object_file_unref_locked(old);
-	} else {
-		*ret = strdup("");
-	}
-	return *ret ? 0 : -ENOMEM;
-}
-
-/* Waits until what is sent to the new place has got there. */
-static int wait_for_target(struct call *c, struct objects *objects, const char *bucket, const char *key)
-{
-	struct object_file *old;
-	{
-		LOCK_SCOPE(&objects->lock);
-		old = object_file_find_locked(objects, bucket, key);
-	}
-	int r = old ? wait_for_upload(c, old) : 0;
-	if (old)
-		object_file_unref(old);
-	return r;
-}
-
-static int rename_file(struct call *c, struct object_file *file, struct object_dir *newdir,
-		       const char *newname, unsigned flags)
-{
-	char key[OBJECT_KEY_MAX + 1];
-	bool is_local, is_dirty, is_big;
-	int r = new_key(c, newdir, newname, false, key);
-	if (r == 0)
-		r = call_may_block(c, newdir->objects->remote);
-	if (r == 0)
-		r = wait_for_upload(c, file);
-	if (r == 0)
-		r = wait_for_target(c, newdir->objects, newdir->bucket, key);
-	if (r < 0)
-		return r;
-	{
-		LOCK_SCOPE(&file->objects->lock);
-		is_local = is_local_locked(file);
-		is_dirty = file->spool && file->spool->is_dirty;
-		is_big = file->size_bytes > COPY_MAX;
-	}
-	if (is_local) {
-		cleanup_free char *version = NULL;
-		r = target_version(c, newdir, newname, &version);
-		return r < 0 ? r : move_spool(c, file, newdir, key, version);
-	}
-	if (is_dirty)
-		return fault_set(&c->fault, EBUSY,
-				 "what was written to it is not delivered yet: close it first");
-	r = object_file_fresh(c, file);
-	if (r < 0)
-		return r;
-	return is_big ? -EXDEV
-		      : move_object(c, file, newdir->bucket, key, flags & RENAME_NOREPLACE ? "" : NULL);
-}
-
-static void tell_moved(struct call *c, struct object_file *file, struct node *newdir, const char *newname)
-{
-	struct node *n = inode_find(c->serve->table, &kind_object_file, file, 0, NULL);
-	if (n)
-		inode_moved(c->serve->table, n, newdir, newname);
-	inode_unref(c->serve->table, n);
-}
-
-static int dir_rename(struct call *c, struct node *n, const char *name, struct node *newdir,
-		      const char *newname, unsigned flags)
-{
-	struct object_file *file;
-	if (newdir->kind != &kind_object_dir || newdir->remote != n->remote)
-		return -EXDEV;
-	if (flags & RENAME_EXCHANGE)
-		return fault_set(&c->fault, EPERM, "a service cannot exchange two objects in one step");
-	int r = find_file(c, dir_of(n), name, &file);
-	if (r == -EISDIR)
-		return -EXDEV; /* mv copies file by file, each at the service */
-	if (r < 0)
-		return r;
-	r = rename_file(c, file, dir_of(newdir), newname, flags);
-	if (r == 0)
-		tell_moved(c, file, newdir, newname);
-	object_file_unref(file);
-	return r;
+	return renames_wait_below(c, dir_of(n));
 }
 
 const struct node_kind kind_object_dir = {
@@ -514,5 +406,6 @@ const struct node_kind kind_object_dir = {
 	.rmdir = dir_rmdir,
 	.unlink = dir_unlink,
 	.create = dir_create,
-	.rename = dir_rename,
+	.rename = object_dir_rename,
+	.fsyncdir = dir_fsync,
 };

@@ -11,6 +11,7 @@
 #include "node_files.h"
 #include "notify.h"
 #include "remote.h"
+#include "renames.h"
 #include "serve_private.h"
 #include "spool.h"
 #include "submitted.h"
@@ -84,7 +85,9 @@ static int remote_file_render(struct call *c, struct node *n, struct str *ret)
 		return render_jobs(c, remote, ret);
 	str_append(ret, "kind\tname\tphase\tbytes\ttotal\terror\n");
 	int r = drafts_render(remote->drafts, ret);
-	return r == 0 && remote->objects ? spools_render(remote->objects, ret) : r;
+	if (r == 0 && remote->objects)
+		r = spools_render(remote->objects, ret);
+	return r == 0 && remote->objects ? renames_render(remote->objects, ret) : r;
 }
 
 static int remote_file_getattr(struct call *c, struct node *n, struct attr *ret)

@@ -9,6 +9,7 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "remote.h"
+#include "renames.h"
 #include "serve_private.h"
 #include "spool.h"
 
@@ -52,7 +53,7 @@ static int give_dir_locked(struct objects *objects, const char *bucket, const ch
 static int refresh_file_locked(const struct object_dir *dir, const struct object_row *row,
 			       struct object_file *file)
 {
-	if (file->spool || file->fresh_ms >= dir->listed_ms)
+	if (file->spool || file->at_key || file->fresh_ms >= dir->listed_ms)
 		return 0;
 	int r = object_file_set_locked(file, object_row_version(&dir->rows, row), row->size_bytes,
 				       row->changed_ns, false);
@@ -88,8 +89,9 @@ static int find_locked(struct object_dir *dir, const char *name, const char *key
 	struct objects *objects = dir->objects;
 	char prefix[OBJECT_KEY_MAX + 2];
 	struct object_file *file = object_file_find_locked(objects, dir->bucket, key);
-	if (file && (file->spool || (!dir->has_rows && (any_age ? file->version != NULL
-								: object_file_is_fresh_locked(file))))) {
+	if (file &&
+	    (file->spool || file->at_key ||
+	     (!dir->has_rows && (any_age ? file->version != NULL : object_file_is_fresh_locked(file))))) {
 		*ret = object_file_child(file);
 		return 0;
 	}
@@ -102,7 +104,13 @@ static int find_locked(struct object_dir *dir, const char *name, const char *key
 	if (objects_is_missing_locked(objects, dir->bucket, key))
 		return -ENOENT;
 	snprintf(prefix, sizeof(prefix), "%s/", key);
+	enum rename_view view = renames_view_dir_locked(objects, dir->bucket, prefix);
+	if (view == RENAME_THERE)
+		return give_dir_locked(objects, dir->bucket, prefix, clock_mono_ms(), ret);
 	struct object_dir *below = object_dir_known_locked(objects, dir->bucket, prefix);
+	if (!below &&
+	    (view == RENAME_GONE || renames_view_key_locked(objects, dir->bucket, key) == RENAME_GONE))
+		return -ENOENT;
 	if (!below || !is_recent(below->seen_ms, any_age ? INT64_MAX : OBJECTS_FRESH_MS))
 		return 1;
 	below->n_refs++;
@@ -153,7 +161,7 @@ static int take_detail(struct objects *objects, const char *bucket, const char *
 	do {
 		file = object_file_get_locked(objects, bucket, key);
 		r = file ? 0 : -ENOMEM;
-		if (r == 0 && !file->spool)
+		if (r == 0 && !file->spool && !file->at_key)
 			r = object_file_set_locked(file, detail->version, detail->size_bytes,
 						   detail->changed_ns, false);
 		if (r < 0 && file)
@@ -316,6 +324,12 @@ static int ask_file(struct call *c, struct object_file *file)
 		r = remote_answered(objects->remote, backend_object_get(be, bucket, key, &detail, &c->fault),
 				    &c->fault);
 	LOCK_SCOPE(&objects->lock);
+	bool is_here = !file->at_key && key && strcmp(file->key, key) == 0;
+	if (!is_here) { /* renamed meanwhile: what is known of it holds */
+		object_detail_release(&detail);
+		c->fault.text[0] = '\0';
+		return bucket && key ? 0 : -ENOMEM;
+	}
 	if (remote_is_away(r) && file->version) {
 		c->fault.text[0] = '\0';
 		file->fresh_ms = objects_grace_ms();
@@ -353,7 +367,8 @@ int object_file_fresh(struct call *c, struct object_file *file)
 		pthread_mutex_lock(&objects->lock);
 		int r = object_file_check_locked(c, file);
 		bool is_busy = false;
-		if (r == 0 && !file->spool && !file->is_gone && !object_file_is_fresh_locked(file)) {
+		if (r == 0 && !file->spool && !file->at_key && !file->is_gone &&
+		    !object_file_is_fresh_locked(file)) {
 			r = refresh_from_listing_locked(file, &dir);
 			is_busy = r > 0 && !has_asked && c->may_block && is_busy_locked(dir, "");
 		}

@@ -8,6 +8,7 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "remote.h"
+#include "renames.h"
 #include "serve_private.h"
 #include "spool.h"
 
@@ -64,6 +65,7 @@ static void hide_double(void *arg, const char *name)
 
 struct fetch {
 	struct object_dir *dir;
+	const char *bucket, *prefix; /* of the directory when it began: a rename may come between */
 	struct object_rows rows;
 	int64_t changed_ns;
 };
@@ -73,10 +75,10 @@ static int take_object(void *arg, const struct object_entry *object)
 	struct fetch *fetch = arg;
 	const struct object_dir *dir = fetch->dir;
 	char name[OBJECT_KEY_MAX + 1];
-	size_t skip = strlen(dir->prefix), len = strlen(object->key);
+	size_t skip = strlen(fetch->prefix), len = strlen(object->key);
 	if (object->changed_ns > fetch->changed_ns)
 		fetch->changed_ns = object->changed_ns;
-	if (strncmp(object->key, dir->prefix, skip) != 0 || len > OBJECT_KEY_MAX)
+	if (strncmp(object->key, fetch->prefix, skip) != 0 || len > OBJECT_KEY_MAX)
 		return 0; /* not what was asked for */
 	if (len == skip)
 		return 0; /* the directory's own marker */
@@ -120,8 +122,8 @@ static int fetch_pages(struct call *c, struct fetch *fetch, size_t max_pages)
 		struct object_page next = {0};
 		if (n_pages == max_pages)
 			return -EFBIG;
-		r = backend_objects(be, dir->bucket, dir->prefix, page.cursor, PAGE_ROWS, take_object, fetch,
-				    &next, &c->fault);
+		r = backend_objects(be, fetch->bucket, fetch->prefix, page.cursor, PAGE_ROWS, take_object,
+				    fetch, &next, &c->fault);
 		if (r == 0 && next.has_more && strcmp(next.cursor, kept.cursor) == 0)
 			r = fault_set(&c->fault, EIO, "%s: the service lists the same page again and again",
 				      dir->bucket);
@@ -206,8 +208,12 @@ static bool has_grace_locked(struct object_dir *dir, int r)
 static int finish_locked(struct fetch *fetch, int r, bool is_short, struct request **ret_row)
 {
 	struct object_dir *dir = fetch->dir;
+	if (r == 0 && (dir->prefix != fetch->prefix || dir->bucket != fetch->bucket))
+		r = -EAGAIN; /* it is another directory now */
 	if (r == 0)
 		r = reapply_locked(dir, &fetch->rows);
+	if (r == 0)
+		r = renames_list_locked(dir, &fetch->rows);
 	if (r == 0)
 		r = spools_list_locked(dir, &fetch->rows);
 	if (r == 0) {
@@ -255,6 +261,8 @@ int object_dir_fetch(struct call *c, struct object_dir *dir, bool is_short)
 	}
 	dir->is_listing = true;
 	dir->n_refs++;
+	fetch.bucket = dir->bucket;
+	fetch.prefix = dir->prefix;
 	pthread_mutex_unlock(&objects->lock);
 	r = fetch_pages(c, &fetch, is_short ? LOOKUP_PAGES_MAX : SIZE_MAX);
 	remote_answered(objects->remote, r, &c->fault);

@@ -12,6 +12,7 @@
 #include "log.h"
 #include "pool.h"
 #include "remote.h"
+#include "renames.h"
 #include "report.h"
 #include "serve_private.h"
 #include "spool.h"
@@ -24,6 +25,7 @@
 enum {
 	FETCH_THREADS = 16,
 	UPLOAD_THREADS = 8,
+	RENAME_THREADS = 8,
 	QUEUE_MAX = 4096,
 	SEEN_LONG_AGO = 1 /* it was there, and is to be asked again */
 };
@@ -80,16 +82,30 @@ struct object_dir *object_dir_get_locked(struct objects *objects, const char *bu
 	return dir;
 }
 
+/* It may have lost its place to another. */
+static void dir_unchain_locked(struct object_dir *dir)
+{
+	struct object_dir **at = &dir->objects->dir[hash_of(dir->bucket, dir->prefix) % OBJECTS_BUCKETS];
+	while (*at && *at != dir)
+		at = &(*at)->next;
+	if (*at)
+		*at = dir->next;
+}
+
 static void dir_unref_locked(struct object_dir *dir)
 {
 	if (--dir->n_refs > 0)
 		return;
-	struct object_dir **at = &dir->objects->dir[hash_of(dir->bucket, dir->prefix) % OBJECTS_BUCKETS];
-	while (*at != dir)
-		at = &(*at)->next;
-	*at = dir->next;
+	dir_unchain_locked(dir);
 	object_rows_release(&dir->rows);
 	str_release(&dir->changes);
+	while (dir->former) {
+		struct object_dir_former *former = dir->former;
+		dir->former = former->next;
+		free(former->bucket);
+		free(former->prefix);
+		free(former);
+	}
 	free(dir->bucket);
 	free(dir->prefix);
 	free(dir);
@@ -187,6 +203,8 @@ void object_file_unref_locked(struct object_file *file)
 		unchain_locked(file);
 	free(file->bucket);
 	free(file->key);
+	free(file->at_bucket);
+	free(file->at_key);
 	free(file->version);
 	object_detail_release(&file->facts);
 	free(file);
@@ -242,13 +260,40 @@ void object_file_make_stale_locked(struct object_file *file)
 	file->is_stale = true;
 }
 
-void object_file_unlist_locked(const struct object_file *file)
+void objects_unlist_locked(struct objects *objects, const char *bucket, const char *key)
 {
 	char name[OBJECT_KEY_MAX + 1];
 	bool is_dir;
-	struct object_dir *dir = parent_locked(file->objects, file->bucket, file->key, name, &is_dir);
+	struct object_dir *dir = parent_locked(objects, bucket, key, name, &is_dir);
 	if (dir)
 		dir->listed_ms = 0;
+}
+
+void object_file_unlist_locked(const struct object_file *file)
+{
+	objects_unlist_locked(file->objects, file->bucket, file->key);
+}
+
+struct object_place object_file_place_locked(const struct object_file *file)
+{
+	return file->at_key ? (struct object_place){file->at_bucket, file->at_key}
+			    : (struct object_place){file->bucket, file->key};
+}
+
+void object_file_home_locked(struct object_file *file, const char *bucket, const char *key)
+{
+	bool is_here = !file->is_gone && strcmp(file->key, key) == 0 && strcmp(file->bucket, bucket) == 0;
+	char *at_bucket = is_here ? NULL : strdup(bucket), *at_key = is_here ? NULL : strdup(key);
+	if (!is_here && (!at_bucket || !at_key)) { /* its handles cannot find it any more */
+		object_file_make_stale_locked(file);
+		free(at_bucket);
+		free(at_key);
+		return;
+	}
+	free(file->at_bucket);
+	free(file->at_key);
+	file->at_bucket = at_bucket;
+	file->at_key = at_key;
 }
 
 int object_file_move_locked(struct object_file *file, const char *bucket, const char *key)
@@ -271,7 +316,56 @@ int object_file_move_locked(struct object_file *file, const char *bucket, const 
 	return 0;
 }
 
+/* ---- directories that move ---- */
+
+static void dir_chain_locked(struct object_dir *dir)
+{
+	struct object_dir **chain = &dir->objects->dir[hash_of(dir->bucket, dir->prefix) % OBJECTS_BUCKETS];
+	dir->next = *chain;
+	*chain = dir;
+}
+
+/* Another that had the place is known to nobody by it any more. Without memory it keeps its own, and is asked anew. */
+static void dir_move_locked(struct object_dir *dir, const char *to_bucket, const char *to, size_t skip)
+{
+	struct object_dir_former *former = calloc(1, sizeof(*former));
+	char *bucket = strdup(to_bucket), *prefix = NULL;
+	if (!former || !bucket || str_format(&prefix, "%s%s", to, dir->prefix + skip) < 0) {
+		free(former);
+		free(bucket);
+		return;
+	}
+	struct object_dir *old = object_dir_known_locked(dir->objects, bucket, prefix);
+	if (old)
+		dir_unchain_locked(old);
+	dir_unchain_locked(dir);
+	*former = (struct object_dir_former){dir->former, dir->bucket, dir->prefix};
+	dir->former = former;
+	dir->bucket = bucket;
+	dir->prefix = prefix;
+	dir_chain_locked(dir);
+}
+
+void object_dirs_move_locked(struct objects *objects, const char *bucket, const char *from,
+			     const char *to_bucket, const char *to)
+{
+	for (size_t i = 0; i < OBJECTS_BUCKETS; i++) {
+		struct object_dir *next;
+		for (struct object_dir *dir = objects->dir[i]; dir; dir = next) {
+			next = dir->next;
+			if (str_has_prefix(dir->prefix, from) && strcmp(dir->bucket, bucket) == 0)
+				dir_move_locked(dir, to_bucket, to, strlen(from));
+		}
+	}
+}
+
 /* ---- changes made here ---- */
+
+uint64_t object_hash(const char *bucket, const char *key)
+{
+	uint64_t hash = hash_of(bucket, key);
+	return hash ? hash : 1;
+}
 
 void objects_missing_locked(struct objects *objects, const char *bucket, const char *key, int64_t until_ms)
 {
@@ -345,6 +439,8 @@ static int open_parts(struct objects *objects)
 		r = pool_new("upload", UPLOAD_THREADS, QUEUE_MAX, &objects->uploaders);
 	if (r == 0)
 		r = pool_new("stream", STREAMS_MAX, STREAMS_MAX, &objects->streamers);
+	if (r == 0)
+		r = pool_new("rename", RENAME_THREADS, QUEUE_MAX, &objects->movers);
 	objects->empty_fd = memfd_create("empty", MFD_CLOEXEC);
 	return r == 0 && objects->empty_fd < 0 ? -errno : r;
 }
@@ -357,7 +453,7 @@ int objects_new(struct remote *remote, struct objects **ret)
 	objects->remote = remote;
 	objects->empty_fd = -1;
 	pthread_mutex_init(&objects->lock, NULL);
-	pthread_cond_init(&objects->moved, NULL);
+	pthread_cond_init(&objects->settled, NULL);
 	int r = open_parts(objects);
 	if (r < 0) {
 		objects_free(objects);
@@ -369,15 +465,19 @@ int objects_new(struct remote *remote, struct objects **ret)
 
 int objects_start(struct objects *objects)
 {
-	return spools_take_up(objects);
+	int r = spools_take_up(objects);
+	renames_start(objects);
+	return r;
 }
 
 void objects_stop(struct objects *objects)
 {
+	renames_drain(objects);
 	objects->is_stopping = true;
 	pool_stop(objects->fetchers);
 	pool_stop(objects->streamers); /* some go on as uploads */
 	pool_stop(objects->uploaders);
+	pool_stop(objects->movers);
 	spools_stop(objects);
 }
 
@@ -385,14 +485,16 @@ void objects_free(struct objects *objects)
 {
 	if (!objects)
 		return;
+	renames_free(objects);
 	spools_free(objects);
+	pool_free(objects->movers);
 	pool_free(objects->fetchers);
 	pool_free(objects->streamers);
 	pool_free(objects->uploaders);
 	cleanup_close_(&objects->empty_fd);
 	free(objects->bucket);
 	free(objects->pending);
-	pthread_cond_destroy(&objects->moved);
+	pthread_cond_destroy(&objects->settled);
 	pthread_mutex_destroy(&objects->lock);
 	free(objects);
 }

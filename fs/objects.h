@@ -15,20 +15,29 @@
 
 struct objects;
 struct pool;
+struct rename;
 struct source;
 struct spool;
+
+struct object_dir_former {
+	struct object_dir_former *next;
+	char *bucket, *prefix;
+};
 
 struct object_dir {
 	/* immutable */
 	struct objects *objects;
-	char *bucket;
-	char *prefix; /* "" or ending in '/' */
 	uint64_t ino;
+
+	/* atomic: renames change them with the objects' lock held, what they were stays valid */
+	char *_Atomic bucket;
+	char *_Atomic prefix; /* "" or ending in '/' */
 
 	/* protected by the objects' lock */
 	struct object_dir *next;
 	unsigned n_refs;
-	int64_t seen_ms; /* when it was known to be there; 0: not any more */
+	struct object_dir_former *former; /* what bucket and prefix were */
+	int64_t seen_ms;                  /* when it was known to be there; 0: not any more */
 	struct object_rows rows;
 	bool has_rows;     /* they are a whole listing */
 	int64_t listed_ms; /* of the rows; 0: to be fetched again */
@@ -50,10 +59,10 @@ struct object_file {
 	unsigned n_refs, n_open;
 	char *bucket, *key; /* they change when it is renamed */
 	uint64_t ino;
-	bool is_moving; /* at the service it is neither here nor there for certain */
-	bool is_gone;   /* the key is not its own any more */
-	bool is_stale;  /* the same, since somebody else has changed it: its handles are of no use any more */
-	bool is_told;   /* of that, in errors */
+	char *at_bucket, *at_key; /* where the service has it while a rename is under way; NULL: there */
+	bool is_gone;             /* the key is not its own any more */
+	bool is_stale; /* the same, since somebody else has changed it: its handles are of no use any more */
+	bool is_told;  /* of that, in errors */
 	char *version;
 	int64_t size_bytes, changed_ns;
 	int64_t fresh_ms;           /* when that was so; 0: to be asked again */
@@ -82,12 +91,13 @@ struct objects {
 	struct pool *fetchers;  /* what readers wait for */
 	struct pool *uploaders; /* what is written */
 	struct pool *streamers; /* what is still being written: it may last */
+	struct pool *movers;    /* what is renamed */
 	char *pending;          /* the directory of spool files; absolute */
 	int empty_fd;           /* a file of no bytes */
 
 	pthread_mutex_t lock;
 	/* protected by lock */
-	pthread_cond_t moved; /* a file is_moving no longer */
+	pthread_cond_t settled; /* a rename got on, or an upload ended */
 	struct object_dir *dir[OBJECTS_BUCKETS];
 	struct object_file *file[OBJECTS_BUCKETS];
 	struct {
@@ -103,6 +113,10 @@ struct objects {
 	size_t n_reported;
 	struct spool *spool; /* all of them */
 	unsigned n_spools_made, n_streams;
+	struct rename *renames, *last_rename; /* in their order: renames.h */
+	size_t n_rename_steps;
+	unsigned n_renames_made;
+	bool is_tick_due;
 	uint64_t n_contents;
 	bool is_sweep_due, is_retry_due;
 
@@ -176,8 +190,20 @@ void object_file_make_stale_locked(struct object_file *file);
 /* The listing that it is in is old. */
 void object_file_unlist_locked(const struct object_file *file);
 int object_file_move_locked(struct object_file *file, const char *bucket, const char *key);
+/* Where the service has its bytes, or gets them. Borrowed for as long as the lock is held. */
+struct object_place {
+	const char *bucket, *key;
+};
+struct object_place object_file_place_locked(const struct object_file *file);
+void object_file_home_locked(struct object_file *file, const char *bucket, const char *key);
 
 /* ---- changes made here ---- */
+uint64_t object_hash(const char *bucket, const char *key); /* never 0 */
+/* Everything that is known below one prefix lies below another from now on. */
+void object_dirs_move_locked(struct objects *objects, const char *bucket, const char *from,
+			     const char *to_bucket, const char *to);
+/* The listing that has the key is old. */
+void objects_unlist_locked(struct objects *objects, const char *bucket, const char *key);
 void objects_note_put_locked(struct objects *objects, const char *bucket, const char *key,
 			     const char *version, int64_t size_bytes, int64_t changed_ns);
 void objects_note_gone_locked(struct objects *objects, const char *bucket, const char *key);

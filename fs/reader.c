@@ -343,22 +343,22 @@ static int whereabouts(struct source *source, char **ret_bucket, char **ret_key,
 {
 	const struct object_file *file = source->file;
 	LOCK_SCOPE(&source->objects->lock);
-	*ret_bucket = strdup(file->bucket);
-	*ret_key = strdup(file->key);
+	struct object_place place = object_file_place_locked(file);
+	*ret_bucket = strdup(place.bucket);
+	*ret_key = strdup(place.key);
 	*ret_version = strdup(file->version ? file->version : "");
 	if (!*ret_bucket || !*ret_key || !*ret_version)
 		return -ENOMEM;
 	return file->version && !file->is_stale ? 0 : -ESTALE;
 }
 
-/* Has it moved, within this mount, since that was its place? Waits for a move to end, as a thread that fetches may. */
+/* Has it moved, within this mount, since that was its place? */
 static bool has_moved(struct source *source, const char *bucket, const char *key)
 {
 	const struct object_file *file = source->file;
 	LOCK_SCOPE(&source->objects->lock);
-	while (file->is_moving)
-		pthread_cond_wait(&source->objects->moved, &source->objects->lock);
-	return !file->is_stale && (strcmp(file->bucket, bucket) != 0 || strcmp(file->key, key) != 0);
+	struct object_place place = object_file_place_locked(file);
+	return !file->is_stale && (strcmp(place.bucket, bucket) != 0 || strcmp(place.key, key) != 0);
 }
 
 static int fetch(struct flight *flight, struct fault *fault)

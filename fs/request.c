@@ -77,14 +77,15 @@ static void plan_sweep_locked(struct parking *parking)
 	parking->is_sweep_due = timers_in(parking->serve->timers, SWEEP_MS, sweep_is_due, parking) == 0;
 }
 
-/* One that is to be ended now, with a reference; NULL if there is none. */
+/* One that is to be ended now, claimed and with a reference; NULL if there is none. */
 static struct request *next_ended(struct parking *parking, bool all, int *ret_result)
 {
 	LOCK_SCOPE(&parking->lock);
 	int64_t now = clock_mono_ms();
 	for (struct request *rq = parking->first; rq; rq = rq->next_parked) {
 		bool is_late = rq->deadline_ms && now >= rq->deadline_ms;
-		if (rq->is_answered || !(all || rq->is_interrupted || is_late))
+		if (rq->is_answered || !(all || rq->is_interrupted || is_late) ||
+		    atomic_exchange(&rq->is_answered, true))
 			continue;
 		*ret_result = rq->is_interrupted || !is_late ? -EINTR : -ETIMEDOUT;
 		rq->n_refs++;
@@ -153,10 +154,8 @@ void request_unref(struct request *rq)
 	free(rq);
 }
 
-static bool unpark(struct request *rq)
+static bool unpark_locked(struct parking *parking, struct request *rq)
 {
-	struct parking *parking = rq->call.serve->parking;
-	LOCK_SCOPE(&parking->lock);
 	if (!rq->is_parked)
 		return false;
 	rq->is_parked = false;
@@ -170,22 +169,47 @@ static bool unpark(struct request *rq)
 	return true;
 }
 
+static void unpark(struct request *rq)
+{
+	struct parking *parking = rq->call.serve->parking;
+	bool was_parked;
+	{
+		LOCK_SCOPE(&parking->lock);
+		was_parked = unpark_locked(parking, rq);
+	}
+	if (was_parked)
+		fuse_req_interrupt_func(rq->req, NULL, NULL);
+}
+
 /* Who gets true here, and nobody else, replies. */
 static bool claim_answer(struct request *rq)
 {
 	if (atomic_exchange(&rq->is_answered, true))
 		return false;
-	if (unpark(rq))
-		fuse_req_interrupt_func(rq->req, NULL, NULL);
+	unpark(rq);
 	return true;
 }
 
 /* Its caller goes, while somebody may still be at work on it: nothing but the immutable parts may be read here. */
 static void request_leave(struct request *rq, int error)
 {
-	if (claim_answer(rq))
-		reply_leave(rq, error);
+	unpark(rq);
+	reply_leave(rq, error);
 	request_unref(rq);
+}
+
+bool request_hold(struct request *rq)
+{
+	struct parking *parking = rq->call.serve->parking;
+	bool was_parked, is_answered;
+	{
+		LOCK_SCOPE(&parking->lock);
+		is_answered = rq->is_answered;
+		was_parked = !is_answered && unpark_locked(parking, rq);
+	}
+	if (was_parked)
+		fuse_req_interrupt_func(rq->req, NULL, NULL);
+	return !is_answered;
 }
 
 void request_finish(struct request *rq, int result)

@@ -82,6 +82,12 @@ void request_start(struct request *rq);
 /* From now on it can be interrupted. Call it before anybody else can finish the request. deadline_ms 0: none. */
 void request_park(struct request *rq, int64_t timeout_ms);
 
+/*
+ * From now on neither interrupt nor deadline ends it: whoever keeps it answers soon. False: it is answered already, its
+ * caller has left.
+ */
+bool request_hold(struct request *rq);
+
 /* Asks again (not blocking) and answers, unless it parks again. Takes the keeper's reference. */
 void request_resume(struct request *rq);
 

@@ -8,6 +8,7 @@
 #include "log.h"
 #include "pool.h"
 #include "remote.h"
+#include "renames.h"
 #include "serve_private.h"
 #include "stream.h"
 #include "upload.h"
@@ -43,8 +44,9 @@ int spool_record(struct spool *spool, bool is_complete)
 		LOCK_SCOPE(&spool->objects->lock);
 		if (!spool->file || spool->file->is_gone)
 			return 0;
-		bucket = strdup(spool->file->bucket);
-		key = strdup(spool->file->key);
+		struct object_place place = object_file_place_locked(spool->file);
+		bucket = strdup(place.bucket);
+		key = strdup(place.key);
 		if_version = strdup(spool->if_version);
 	}
 	return bucket && key && if_version ? record_write(spool, bucket, key, if_version, is_complete)
@@ -257,6 +259,7 @@ static void fill_task(void *arg)
 		spool_drop_locked(spool->file);
 	}
 	spool_unref_locked(spool);
+	renames_kick_locked(objects);
 	pthread_mutex_unlock(&objects->lock);
 	if (r == 0)
 		waiters_resume(row);
@@ -281,9 +284,10 @@ static int fill_begin_locked(struct call *c, struct object_file *file, int64_t n
 	struct fill *fill = calloc(1, sizeof(*fill));
 	if (!fill)
 		return -ENOMEM;
+	struct object_place place = object_file_place_locked(file);
 	*fill = (struct fill){.spool = spool,
-			      .bucket = strdup(file->bucket),
-			      .key = strdup(file->key),
+			      .bucket = strdup(place.bucket),
+			      .key = strdup(place.key),
 			      .version = strdup(file->version),
 			      .n = n};
 	int r = fill->bucket && fill->key && fill->version ? 0 : -ENOMEM;
@@ -457,14 +461,16 @@ void spool_discard(struct object_file *file)
 int spool_moved(struct object_file *file)
 {
 	struct spool *spool;
+	bool is_complete;
 	{
 		LOCK_SCOPE(&file->objects->lock);
 		spool = file->spool;
 		if (!spool || !spool->is_dirty)
 			return 0;
+		is_complete = spool->is_complete;
 		spool->n_refs++;
 	}
-	int r = spool_record(spool, false);
+	int r = spool_record(spool, is_complete);
 	LOCK_SCOPE(&file->objects->lock);
 	spool_unref_locked(spool);
 	return r;

@@ -15,6 +15,7 @@
 #include "log.h"
 #include "pool.h"
 #include "remote.h"
+#include "renames.h"
 #include "serve_private.h"
 #include "stream.h"
 
@@ -91,8 +92,9 @@ static int compare_with_service(struct backend *be, const struct spool *spool, s
 static int take_names(struct spool *spool, struct attempt *attempt)
 {
 	LOCK_SCOPE(&spool->objects->lock);
-	attempt->bucket = strdup(attempt->file->bucket);
-	attempt->key = strdup(attempt->file->key);
+	struct object_place place = object_file_place_locked(attempt->file);
+	attempt->bucket = strdup(place.bucket);
+	attempt->key = strdup(place.key);
 	attempt->if_version = strdup(spool->if_version);
 	return attempt->bucket && attempt->key && attempt->if_version ? 0 : -ENOMEM;
 }
@@ -224,15 +226,18 @@ static bool is_heard(const struct request *row)
 
 static bool is_of_key(const struct spool *spool, const char *bucket, const char *key)
 {
-	return spool->file && strcmp(spool->file->key, key) == 0 && strcmp(spool->file->bucket, bucket) == 0;
+	if (!spool->file)
+		return false;
+	struct object_place place = object_file_place_locked(spool->file);
+	return strcmp(place.key, key) == 0 && strcmp(place.bucket, bucket) == 0;
 }
 
 /* Is something of its key under way that was removed? It goes first. */
 static bool is_blocked_locked(const struct spool *spool)
 {
+	struct object_place place = object_file_place_locked(spool->file);
 	for (const struct spool *other = spool->objects->spool; other; other = other->next)
-		if (other->is_unwanted && other != spool &&
-		    is_of_key(other, spool->file->bucket, spool->file->key))
+		if (other->is_unwanted && other != spool && is_of_key(other, place.bucket, place.key))
 			return true;
 	return false;
 }
@@ -253,9 +258,11 @@ static void ended_locked(struct spool *spool, const struct attempt *attempt)
 
 static void let_go_locked(struct spool *spool, const struct attempt *attempt)
 {
+	struct objects *objects = spool->objects;
 	spool_closed_locked(attempt->file);
 	object_file_unref_locked(attempt->file);
 	spool_unref_locked(spool);
+	renames_kick_locked(objects);
 }
 
 /* A stream that was given up, or has failed. A close that waits for it sends the whole, or what is left of it. */
@@ -399,7 +406,8 @@ void upload_begin_locked(struct spool *spool)
 	spool->is_wanted = false;
 	if (spool->is_uploading || spool->is_filling || !spool->is_dirty || !spool->file)
 		return;
-	spool->is_wanted = spool->n_writers > 0 || spool->is_given_up || is_blocked_locked(spool);
+	spool->is_wanted = spool->n_writers > 0 || spool->is_given_up || is_blocked_locked(spool) ||
+			   renames_hold_locked(spool->file);
 	if (spool->is_wanted)
 		return;
 	if (spool->is_streaming) {
@@ -414,7 +422,7 @@ void upload_stream_locked(struct spool *spool)
 {
 	struct objects *objects = spool->objects;
 	if (objects->n_streams == STREAMS_MAX || is_blocked_locked(spool) ||
-	    submit_locked(objects->streamers, stream_task, spool) < 0)
+	    renames_hold_locked(spool->file) || submit_locked(objects->streamers, stream_task, spool) < 0)
 		return;
 	objects->n_streams++;
 	spool->is_streaming = true;
@@ -487,7 +495,9 @@ static void take_up_complete(struct objects *objects, char *path, const char *bu
 	LOCK_SCOPE(&objects->lock);
 	struct stat st = {0};
 	(void)fstat(spool->fd, &st); /* of an open descriptor */
-	struct object_file *file = object_file_get_locked(objects, bucket, key);
+	struct object_file *file = renames_owner_locked(objects, bucket, key, if_version);
+	if (!file)
+		file = object_file_get_locked(objects, bucket, key);
 	if (!file || file->spool) { /* two of one key: one stays where it is, for the mount after this */
 		spool->is_kept = true;
 		spool_free(spool);
@@ -544,8 +554,9 @@ static void take_up_dir(struct objects *objects, const char *path)
 {
 	cleanup_closedir DIR *d = opendir(path);
 	const struct dirent *e;
+	renames_take_up(objects, path);
 	while (d && (e = readdir(d))) {
-		if (e->d_name[0] == '.')
+		if (e->d_name[0] == '.' || renames_is_record(e->d_name))
 			continue;
 		if (str_has_suffix(e->d_name, ".json"))
 			take_up(objects, path, e->d_name);

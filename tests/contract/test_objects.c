@@ -177,7 +177,7 @@ OBJECT_TEST(what_lies_below_a_prefix_is_given_however_deep)
 	cr_expect(eq(sz, rows.n, 0));
 	cr_expect(eq(int, has_more, 0));
 	for (size_t i = 0; i < sizeof(key) / sizeof(key[0]); i++)
-		contract_ok(c, put(c, key[i], key[i], NULL, NULL));
+		contract_ok(c, put(c, key[i], str_has_suffix(key[i], "/") ? "" : key[i], NULL, NULL));
 	contract_ok(c, backend_objects_below(c->be, B, "a/", 10, take_row, &rows, &has_more, &c->fault));
 	qsort(rows.name, rows.n, sizeof(*rows.name), by_name);
 	cr_assert(ge(sz, rows.n, 2));

@@ -715,7 +715,8 @@ def test_rename(cloud):
     assert os.stat(cloud.b / "a").st_ino != os.stat(cloud.b / "d/c").st_ino
     os.replace(cloud.b / "d/c", cloud.b / "b")
     assert (cloud.b / "b").read_text() == "A" and os.listdir(cloud.b / "d") == []
-    assert err_of(os.rename, cloud.b / "d", cloud.b / "e") == errno.EXDEV
+    os.rename(cloud.b / "d", cloud.b / "e")
+    os.rename(cloud.b / "e", cloud.b / "d")
     cloud.refresh()
     assert (cloud.b / "b").read_text() == "A" and os.stat(cloud.b / "a").st_ino == ino
     sh("mv -n a b; test -e a; echo x > d/f; mv d e; test ! -e d; cat e/f", cloud.b)
