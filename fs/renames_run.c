@@ -196,22 +196,24 @@ static int copied(struct rename_step *step, const struct object_detail *detail)
 	return r < 0 ? r : rename_note(step->rename, step, "made", step->made);
 }
 
+/* A directory's marker has no bytes to be copied: there is another at once. */
 static int step_copy(struct rename_step *step, struct backend *be, struct fault *fault)
 {
 	struct object_detail detail = {0};
 	if (!step->to_key || step->made || step->is_nothing)
 		return 0;
+	bool is_copy = step->key && (step->size_bytes > 0 || !str_has_suffix(step->key, "/"));
 	int r = step->key ? find_version(step, be, fault) : 0;
-	if (r == 0 && step->key)
+	if (r == 0 && is_copy)
 		r = backend_object_copy(be, step->bucket, step->key, step->version, step->to_bucket,
 					step->to_key, step->if_version, &detail, fault);
 	else if (r == 0)
 		r = backend_object_put(be, step->to_bucket, step->to_key, step->rename->objects->empty_fd, 0,
 				       step->if_version, &detail, fault);
-	if (step->key && (r == -ESTALE || r == -EEXIST) && step->may_be_there && step->version &&
+	if (is_copy && (r == -ESTALE || r == -EEXIST) && step->may_be_there && step->version &&
 	    look_at_copy(be, step, &detail) == 0)
 		r = 0;
-	if (!step->key && r == -EEXIST)
+	if (!is_copy && r == -EEXIST)
 		r = backend_object_get(be, step->to_bucket, step->to_key, &detail, fault);
 	if (r == 0)
 		r = copied(step, &detail);

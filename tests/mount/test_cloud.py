@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Buckets at services that others wrote (contrib/peers), on a mount with a user's tools, beside another client."""
+import errno
 import hashlib
 import os
 import subprocess
@@ -45,6 +46,22 @@ def test_what_tools_write_is_what_others_read(service, bucket, tmp_path):
     big[7:10] = bytes(3)
     assert (bucket / "big.bin").read_bytes() == big
     assert without_markers(service.contents()) == there
+
+
+@pytest.mark.time_limit(240)
+def test_renames(service, bucket):
+    os.mkdir(bucket / "d")
+    for i in range(101):
+        (bucket / f"d/{i}").write_text(str(i))
+    with pytest.raises(OSError) as caught:
+        os.rename(bucket / "d", bucket / "e")
+    assert caught.value.errno == errno.EXDEV
+    subprocess.run(["sh", "-ec", "mv d e; rm e/100 e/99; mv e f; sync f; echo old > over; mv f/98 over; sync over; mv f/97 f/96 .; "
+                    "echo x > f/new; mv f/new f/newer; mv f g; sync g"], cwd=bucket, check=True, timeout=200)
+    wanted = {**{f"g/{i}": str(i) for i in range(96)}, "g/newer": "x\n", "over": "98", "96": "96", "97": "97"}
+    wanted = {key: hashlib.sha256(text.encode()).hexdigest() for key, text in wanted.items()}
+    assert digests(bucket) == wanted and without_markers(service.contents()) == wanted
+    assert sorted(os.listdir(bucket)) == ["96", "97", "g", "over"]
 
 
 def attributes(path):
