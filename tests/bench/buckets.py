@@ -221,14 +221,14 @@ def case_list(bench, service, cls):
     mounted = Mounted(cls, bench, service, "list")
     with mounted as client:
         for row in ("list cold", "list warm"):
-            took = client.work("timed", bench.n_many + 1, "ls", "-l", client.root / "many", limit_s=LIMIT_S)
+            took = client.work("timed", service.n_many + 1, "ls", "-l", client.root / "many", limit_s=LIMIT_S)
             values[row] = milliseconds(took)
             if took is None:
                 break
     values.update(mounted.told)
     mounted = Mounted(cls, bench, service, "find")
     with mounted as client:
-        n_lines = bench.n_tree + bench.n_tree // 1000 + 1
+        n_lines = service.n_tree + service.n_tree // 1000 + 1
         values["find"] = milliseconds(client.work("timed", n_lines, "find", client.root / "tree", limit_s=LIMIT_S))
     return {**values, **mounted.told}
 
@@ -268,6 +268,7 @@ class Sheet:
     def __init__(self, bench, service):
         self.bench, self.title = bench, f"{service.name}, {'far' if service.is_far else 'near'}"
         self.is_far = service.is_far
+        self.n_listed = {"list": service.n_many, "find": service.n_tree, "keys": service.n_many}
         self.columns = [*(() if service.name == "keys" else (Curl.name, ParallelCurl.name)), *(cls.name for cls in bench.clients(service))]
         self.values, self.calls, self.judged = {}, {}, []
 
@@ -279,7 +280,7 @@ class Sheet:
                 self.values.setdefault(row, {}).setdefault(name, []).append(value)
 
     def head(self):
-        print(f"\n{self.title}")
+        print(f"\n{self.title}; lists of {self.n_listed['list']:,} keys, and of {self.n_listed['find']:,}")
         self.line("case", "what", "unit", [*self.columns, "ahead", "target", "ok?"])
 
     @staticmethod
@@ -352,7 +353,7 @@ class Sheet:
         for what in (row[5:] for row in rows if row.startswith("peak ")):
             self.show_peak(what)
             if what in PATH_NAMES and self.calls.get(what):
-                n_pages = math.ceil({"list": self.bench.n_many, "find": self.bench.n_tree, "keys": self.bench.n_keys}[what] / 1000)
+                n_pages = math.ceil(self.n_listed[what] / 1000)
                 self.show_target("f", f"calls of ours, {what}", "", self.calls[what]["list objects"],
                                  n_pages + PATH_NAMES[what], True)
             if self.calls.get(what):
@@ -513,8 +514,7 @@ def main():
     scratch = tempfile.mkdtemp(prefix="trainfs-bench.")
     try:
         bench = Bench(args, scratch)
-        print(f"{args.size / MB:.0f} MB read and written, ls -l of {args.many:,} keys, find over {args.tree:,}; "
-              f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}")
+        print(f"{args.size / MB:.0f} MB read and written; {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}")
         for kind in args.service:
             for place in args.place if kind != "keys" else ("near",):
                 if bench.cases(kind):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The servers that buckets are measured at (contrib/peers has installed them), near and far, with what they hold:
 
-    big           one object of --size bytes         many/fileNNNNN     10,000 keys
-    first/NN      objects of 1 MiB                   tree/dNNN/fNNN     100,000 keys below 100 prefixes
+    big           one object of --size bytes         many/fileNNNNN     --many keys
+    first/NN      objects of 1 MiB                   tree/dNNN/fNNN     --tree keys, 1,000 below a prefix
 
 Near is the server itself; far is tests/bench/far before it, with 20 ms a request and 200 MB/s a connection.
 """
@@ -55,6 +55,7 @@ class Service:
 
     def __init__(self, bench, is_far):
         self.bench, self.is_far = bench, is_far
+        self.n_many, self.n_tree = min(bench.n_many, self.keys_max), min(bench.n_tree, self.keys_max)
         self.data = bench.scratch / self.name
         self.processes = []
         self.port = free_port()
@@ -88,12 +89,13 @@ class Service:
         return int(far.stdout.readline())
 
     server_env = {}
+    keys_max = 1 << 30
 
     def listed_keys(self):
         """{directory below the bucket: names}; none when nothing is going to be listed."""
         if "list" not in self.bench.only:
             return {}
-        many, trees = self.bench.n_many, self.bench.n_tree // 1000
+        many, trees = self.n_many, self.n_tree // 1000
         return {"many": [f"file{i:05d}" for i in range(many)],
                 **{f"tree/d{d:03d}": [f"f{i:03d}" for i in range(1000)] for d in range(trees)}}
 
@@ -177,9 +179,10 @@ class S3(Service):
 
 
 class GCS(Service):
-    """fake-gcs-server, in memory."""
+    """fake-gcs-server, in memory. What it needs to take up keys, and to list them, grows with their square."""
     name = "fake-gcs-server"
     type = "google"
+    keys_max = 2000
 
     @property
     def env(self):
@@ -240,6 +243,7 @@ class Keys(S3):
 
     def __init__(self, bench, is_far):
         self.bench, self.is_far = bench, is_far
+        self.n_many, self.n_tree = bench.n_keys, 0
         self.processes = [subprocess.Popen([Path(__file__).parent / "keys.py", str(bench.n_keys)], stdin=subprocess.PIPE,
                                            stdout=subprocess.PIPE, text=True)]
         self.url = f"http://127.0.0.1:{int(self.processes[0].stdout.readline())}"
