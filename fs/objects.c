@@ -481,6 +481,15 @@ void objects_stop(struct objects *objects)
 	spools_stop(objects);
 }
 
+void objects_name_pending(struct objects *objects)
+{
+	if (pthread_mutex_trylock(&objects->lock) != 0)
+		return; /* all is kept all the same */
+	spools_name_locked(objects);
+	renames_name_locked(objects);
+	pthread_mutex_unlock(&objects->lock);
+}
+
 void objects_free(struct objects *objects)
 {
 	if (!objects)

@@ -128,6 +128,8 @@ struct objects {
 int objects_new(struct remote *remote, struct objects **ret);
 int objects_start(struct objects *objects); /* takes up what mounts before this one could not deliver */
 void objects_stop(struct objects *objects);
+/* The process ends now, whatever is under way: names what the next mount will finish. */
+void objects_name_pending(struct objects *objects);
 void objects_free(struct objects *objects); /* takes NULL */
 /* Everything may have changed: to be asked again. */
 void objects_refresh(struct objects *objects);

@@ -600,14 +600,21 @@ int rename_begin(struct call *c, struct rename *rename)
 	return c->request ? CALL_PARKED : 0;
 }
 
-void renames_free(struct objects *objects)
+void renames_name_locked(const struct objects *objects)
 {
-	while (objects->renames) {
-		struct rename *rename = objects->renames;
+	for (const struct rename *rename = objects->renames; rename; rename = rename->next) {
 		cleanup_str struct str what = {0};
 		if (rename_tell(rename, &what) == 0)
 			log_warning("%s: %s is not finished; the next mount goes on with it",
 				    objects->remote->conf->name, what.data);
+	}
+}
+
+void renames_free(struct objects *objects)
+{
+	renames_name_locked(objects); /* no thread is left */
+	while (objects->renames) {
+		struct rename *rename = objects->renames;
 		{
 			LOCK_SCOPE(&objects->lock);
 			rename_leave_locked(rename);

@@ -106,6 +106,7 @@ int renames_render(struct objects *objects, struct str *ret);
 /* ---- life ---- */
 void renames_take_up(struct objects *objects, const char *dir); /* records, before the spools there */
 bool renames_is_record(const char *name);
-void renames_start(struct objects *objects); /* what was taken up */
-void renames_drain(struct objects *objects); /* waits for what gets on */
-void renames_free(struct objects *objects);  /* names what is left */
+void renames_start(struct objects *objects);             /* what was taken up */
+void renames_drain(struct objects *objects);             /* waits for what gets on */
+void renames_name_locked(const struct objects *objects); /* what the next mount has to finish */
+void renames_free(struct objects *objects);              /* names what is left */

@@ -156,7 +156,7 @@ void serve_name_pending(const struct serve *serve)
 {
 	for (size_t i = 0; i < serve->n_remotes; i++)
 		if (serve->remote[i]->objects)
-			spools_name(serve->remote[i]->objects);
+			objects_name_pending(serve->remote[i]->objects);
 }
 
 const struct fuse_lowlevel_ops *serve_ops(const struct serve *serve)

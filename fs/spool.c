@@ -532,13 +532,10 @@ static void name_locked(const struct spool *spool)
 			    spool->path);
 }
 
-void spools_name(struct objects *objects)
+void spools_name_locked(const struct objects *objects)
 {
-	if (pthread_mutex_trylock(&objects->lock) != 0)
-		return; /* the bytes are kept all the same */
 	for (const struct spool *spool = objects->spool; spool; spool = spool->next)
 		name_locked(spool);
-	pthread_mutex_unlock(&objects->lock);
 }
 
 void spools_stop(struct objects *objects)

@@ -93,6 +93,6 @@ int spools_render(struct objects *objects, struct str *ret);
 int spools_take_up(struct objects *objects);
 /* No thread is left: what attempts have left is ended at the service. */
 void spools_stop(struct objects *objects);
-/* The process ends now, whatever is under way: names what the next mount will deliver. */
-void spools_name(struct objects *objects);
+/* Names what the next mount will deliver. */
+void spools_name_locked(const struct objects *objects);
 void spools_free(struct objects *objects); /* names what is left */

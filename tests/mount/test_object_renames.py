@@ -2,12 +2,13 @@
 """Renames of objects and of directories of them: shown at once, finished behind, in order, and whole after a crash."""
 import errno
 import os
+import signal
 import subprocess
 import time
 
 import pytest
 
-from conftest import wait_for
+from conftest import is_mounted, wait_for
 from jobtools import Caller
 from test_objects import Cloud, cloud, err_of, pattern, sh  # pylint: disable=unused-import
 
@@ -419,6 +420,22 @@ def test_unmount_waits_for_renames(cloud):
     cloud.rules()
     cloud.mount()
     assert tree(cloud) == {"c": "A", "x": "X"}
+
+
+def test_what_hangs_at_the_end_is_named_and_finished_by_the_next_mount(cloud):
+    """The second SIGTERM stands for the end of the time that a daemon gives to what is on its way."""
+    (cloud.b / "a").write_text("A")
+    hung(cloud)
+    rename_within(cloud.b / "a", cloud.b / "b")
+    cloud.m.signal(signal.SIGTERM)
+    wait_for(lambda: not is_mounted(cloud.m), what="the first has been heard")
+    cloud.m.signal(signal.SIGTERM)
+    assert cloud.m.wait() == 0
+    assert "b/a to b/b is not finished; the next mount goes on with it" in cloud.m.log()
+    cloud.rules()
+    cloud.mount()
+    settled(cloud)
+    assert tree(cloud) == {"b": "A"}
 
 
 def test_what_unmount_leaves_is_named(cloud):
