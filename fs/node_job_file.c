@@ -188,6 +188,7 @@ struct job_file_type {
 	mode_t mode; /* with its type */
 	bool needs_facts;
 	bool settles; /* once the job has ended it is what it is, and its mtime tells another job of that id */
+	bool is_fixed;  /* it never changes, so the pages of it that the kernel has are right */
 	bool is_hidden; /* not listed: a recursive grep must not hang on it */
 	enum open_mode open_mode;
 	int (*render)(const struct job_row *row, const struct job_detail *detail, struct str *ret);
@@ -200,17 +201,19 @@ static const struct job_file_type job_file_type[JOB_FILE_MAX] = {
 	[JOB_FILE_WHY] = {"why", S_IFREG | 0644, .needs_facts = true, .render = render_why},
 	[JOB_FILE_EXIT] = {"exit", S_IFREG | 0644, .settles = true, .render = render_exit},
 	[JOB_FILE_DONE] = {"done", S_IFREG | 0644, .render = render_nothing, .is_there = has_succeeded},
-	[JOB_FILE_CREATED] = {"created", S_IFREG | 0644, .settles = true, .render = render_created},
+	[JOB_FILE_CREATED] = {"created", S_IFREG | 0644, .settles = true, .is_fixed = true,
+			      .render = render_created},
 	[JOB_FILE_STARTED] = {"started", S_IFREG | 0644, .settles = true, .render = render_started},
 	[JOB_FILE_ENDED] = {"ended", S_IFREG | 0644, .settles = true, .render = render_ended},
 	[JOB_FILE_LOG] = {"log", S_IFREG | 0644},
 	[JOB_FILE_ATTEMPTS] = {"attempts.tsv", S_IFREG | 0644, .needs_facts = true,
 			       .render = render_attempts},
-	[JOB_FILE_SPEC] = {"spec.json", S_IFREG | 0644, .needs_facts = true, .render = render_spec},
+	[JOB_FILE_SPEC] = {"spec.json", S_IFREG | 0644, .needs_facts = true, .is_fixed = true,
+			   .render = render_spec},
 	[JOB_FILE_API] = {"api.json", S_IFREG | 0644, .needs_facts = true, .render = render_api},
 	[JOB_FILE_URL] = {"url", S_IFREG | 0644, .needs_facts = true, .render = render_url},
-	[JOB_FILE_GIT] = {"git.json", S_IFREG | 0644, .needs_facts = true, .render = render_git,
-			  .is_there = has_git},
+	[JOB_FILE_GIT] = {"git.json", S_IFREG | 0644, .needs_facts = true, .is_fixed = true,
+			  .render = render_git, .is_there = has_git},
 	[JOB_FILE_EVENTS] = {"events.jsonl", S_IFREG | 0644, .needs_facts = true, .render = render_events},
 	[JOB_FILE_COST] = {"cost", S_IFREG | 0644, .render = render_cost},
 	[JOB_FILE_CTL] = {"ctl", S_IFREG | 0644, .open_mode = OPEN_DIRECT, .render = render_ctl},
@@ -307,7 +310,7 @@ static int file_open(struct call *c, struct node *n, int flags, struct handle *h
 				 "a job's files are what it is: they cannot be written (a copy can)");
 	bool is_over = job_end_is_told(n->obj);
 	h->mode = type_of(n)->settles && is_over ? OPEN_KEEP : type_of(n)->open_mode;
-	if (h->mode == OPEN_CACHED && n->sub != JOB_FILE_LOG && !is_over)
+	if (h->mode == OPEN_CACHED && n->sub != JOB_FILE_LOG && !type_of(n)->is_fixed && !is_over)
 		h->mode = OPEN_DIRECT;
 	if (n->sub == JOB_FILE_WAIT)
 		return 0;
