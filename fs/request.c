@@ -84,12 +84,14 @@ static struct request *next_ended(struct parking *parking, bool all, int *ret_re
 	int64_t now = clock_mono_ms();
 	for (struct request *rq = parking->first; rq; rq = rq->next_parked) {
 		bool is_late = rq->deadline_ms && now >= rq->deadline_ms;
-		if (rq->is_answered || !(all || rq->is_interrupted || is_late) ||
-		    atomic_exchange(&rq->is_answered, true))
+		if (rq->is_answered || !(all || rq->is_interrupted || is_late))
 			continue;
-		*ret_result = rq->is_interrupted || !is_late ? -EINTR : -ETIMEDOUT;
-		rq->n_refs++;
-		return rq;
+		rq->n_refs++; /* before: its keeper lets go of it as soon as it is answered */
+		if (!atomic_exchange(&rq->is_answered, true)) {
+			*ret_result = rq->is_interrupted || !is_late ? -EINTR : -ETIMEDOUT;
+			return rq;
+		}
+		rq->n_refs--; /* not the last: who has answered it waits to take it out of this list */
 	}
 	if (parking->first && !all)
 		plan_sweep_locked(parking);

@@ -44,6 +44,7 @@ static struct {
 		unsigned n;
 		int error;
 	} answer[N_REQUESTS];
+	bool is_timely; /* the timers have come to the end of what was due */
 
 	/* atomic */
 	atomic_size_t n_notified;
@@ -186,10 +187,29 @@ static void stop(void)
 	pool_stop(test.remote.pool);
 }
 
+static void timers_are_done(void *arg)
+{
+	pthread_mutex_lock(&test.lock);
+	test.is_timely = true;
+	pthread_cond_broadcast(&test.changed);
+	pthread_mutex_unlock(&test.lock);
+}
+
+/* Until what was due has been done: references are let go there. */
+static void await_timers(void)
+{
+	must(timers_in(test.serve.timers, 0, timers_are_done, NULL) == 0);
+	pthread_mutex_lock(&test.lock);
+	while (!test.is_timely)
+		pthread_cond_wait(&test.changed, &test.lock);
+	pthread_mutex_unlock(&test.lock);
+}
+
 static void tear_down(void)
 {
 	struct serve *serve = &test.serve;
 
+	await_timers();
 	timers_stop(serve->timers);
 	notify_stop(serve->notify);
 	parking_clear(serve->parking);
