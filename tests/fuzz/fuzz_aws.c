@@ -20,15 +20,16 @@ static int take_bucket(void *arg, const char *name, const char *region)
 	return 0;
 }
 
-/* Each row lies directly below the prefix. */
+/* Each row lies below the prefix, and directly there unless all are asked for. */
 static int take_object(void *arg, const struct object_entry *object)
 {
+	const bool *is_deep = arg;
 	const char *below = object->key + strlen(prefix);
 	const char *slash = strchr(below, '/');
 	if (!str_has_prefix(object->key, prefix) || strlen(object->key) > OBJECT_KEY_MAX ||
 	    strlen(object->version) > OBJECT_VERSION_MAX || object->size_bytes < 0)
 		abort();
-	if (object->is_prefix ? !slash || slash[1] : slash || !*object->version)
+	if (object->is_prefix ? !slash || slash[1] : (slash && !*is_deep) || !*object->version)
 		abort();
 	return 0;
 }
@@ -59,12 +60,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	const char *xml = (const char *)data + 1;
 	size_t n = size - 1;
+	bool is_deep = n % 2;
 	switch (*data) {
 	case 'b':
 		check(aws_parse_buckets(xml, n, take_bucket, NULL, next, &fault), &fault);
 		break;
 	case 'o':
-		check(aws_parse_objects(xml, n, prefix, n % 2, take_object, NULL, next, &fault), &fault);
+		check(aws_parse_objects(xml, n, prefix, is_deep, take_object, &is_deep, next, &fault),
+		      &fault);
 		break;
 	case 'm':
 		check(aws_parse_made(xml, n, "CopyObjectResult", &made, &error, &fault), &fault);

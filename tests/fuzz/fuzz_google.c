@@ -20,15 +20,16 @@ static int take_bucket(void *arg, const char *name)
 	return 0;
 }
 
-/* Each row lies directly below the prefix. */
+/* Each row lies below the prefix, and directly there unless all are asked for. */
 static int take_object(void *arg, const struct object_entry *object)
 {
+	const bool *is_deep = arg;
 	const char *below = object->key + strlen(prefix);
 	const char *slash = strchr(below, '/');
 	if (!str_has_prefix(object->key, prefix) || strlen(object->key) > OBJECT_KEY_MAX ||
 	    strlen(object->version) > OBJECT_VERSION_MAX || object->size_bytes < 0)
 		abort();
-	if (object->is_prefix ? !slash || slash[1] : slash || !*object->version)
+	if (object->is_prefix ? !slash || slash[1] : (slash && !*is_deep) || !*object->version)
 		abort();
 	return 0;
 }
@@ -98,6 +99,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	const char *json = (const char *)data + 1;
 	size_t n = size - 1;
+	bool is_deep = n % 2;
 	cleanup_free char *text =
 		NULL; /* not by strndup: strict_string_checks wants a NUL at the end of `json` */
 	if (str_format(&text, "%.*s", (int)n, json) < 0)
@@ -107,7 +109,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check(google_parse_buckets(json, n, take_bucket, NULL, next, &fault), &fault);
 		break;
 	case 'o':
-		check(google_parse_objects(json, n, prefix, n % 2, take_object, NULL, next, &fault), &fault);
+		check(google_parse_objects(json, n, prefix, is_deep, take_object, &is_deep, next, &fault),
+		      &fault);
 		break;
 	case 'd':
 		parse_object(json, n);
