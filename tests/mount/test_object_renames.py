@@ -9,7 +9,7 @@ import time
 import pytest
 
 from conftest import is_mounted, wait_for
-from jobtools import Caller
+from jobtools import Caller, wait_parked
 from test_objects import Cloud, cloud, err_of, pattern, sh  # pylint: disable=unused-import
 
 HANG = 3600000
@@ -111,7 +111,7 @@ def test_a_failure_behind_is_named_and_taken_back(cloud):
     hung(cloud)
     os.rename(cloud.b / "a", cloud.b / "b")
     caller = Caller("f = os.open(argv[0], os.O_RDONLY); os.fsync(f)", cloud.b / "b")
-    caller.wait_blocked()
+    wait_parked(cloud.m)
     happens_meanwhile(cloud, "object b put b theirs")
     cloud.rules()
     assert caller.result() == [str(errno.EEXIST)]
@@ -220,8 +220,8 @@ def test_a_file_that_is_written_while_its_rename_is_under_way(cloud):
     (cloud.b / "a").write_text("old")
     hung(cloud)
     os.rename(cloud.b / "a", cloud.b / "b")
-    caller = Caller("f = open(argv[0], 'r+'); f.write('NEW'); f.close()", cloud.b / "b")
-    caller.wait_blocked()
+    caller = Caller("f = open(argv[0], 'r+'); f.write('NEW'); f.flush(); print('written', flush=True); f.close()", cloud.b / "b")
+    assert caller.process.stdout.readline() == "written\n"
     assert (cloud.b / "b").read_text() == "NEW"
     cloud.rules()
     assert caller.result() == ["0"]
@@ -233,9 +233,9 @@ def test_a_rename_never_waits_for_an_upload(cloud):
     (cloud.b / "old").write_text("old")
     cloud.rules(f"object-put hang {HANG}")
     callers = []
-    for name in ("new", "old"):
+    for name, sending in (("new", ["new"]), ("old", ["new", "old"])):  # records keep the old name
         callers.append(Caller(f"open(argv[0], 'w').write('{name} bytes')", cloud.b / name))
-        callers[-1].wait_blocked()
+        cloud.wait_sending(*sending)
         rename_within(cloud.b / name, cloud.b / (name + "2"))
     assert sorted(os.listdir(cloud.b)) == ["new2", "old2"] and (cloud.b / "new2").read_text() == "new bytes"
     cloud.rules()
@@ -399,7 +399,7 @@ def test_killed_between_an_upload_and_its_rename(cloud):
     os.listdir(cloud.b)
     cloud.rules(f"object-put hang {HANG}")
     caller = Caller("open(argv[0], 'w').write('whole')", cloud.b / "tmp")
-    caller.wait_blocked()
+    cloud.wait_sending("tmp")
     os.rename(cloud.b / "tmp", cloud.b / "final")
     again(cloud)
     caller.kill()

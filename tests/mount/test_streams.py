@@ -232,8 +232,9 @@ def test_no_room_meanwhile(mount, world):
         assert err_of(lambda: [f.write(bytes(MIB)) for _ in range(100)]) == errno.ENOSPC
         os.unlink(cloud.b / "f")
         f.close()
+        wait_for(lambda: not list(small.rglob("pending/*/*")), what="its upload is ended, behind, and its bytes are let go")
         (cloud.b / "h").write_text("room again")
-        wait_for(lambda: cloud.pending() == [])
+        assert there(cloud) == {"h": b"room again"}
         cloud.m.unmount()
     finally:
         subprocess.run(["umount", "-l", small], check=True)
