@@ -10,7 +10,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
+#include <linux/fuse.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <sys/uio.h>
 
 #include "cleanup.h"
 #include "log.h"
@@ -91,6 +94,40 @@ static int explain_failure(const char *path, const char *words, struct fault *re
 			 words[0] ? words : "libfuse did not say why");
 }
 
+/*
+ * Kernels since 6.6 let files that bypass the page cache be mapped shared, when they are asked to; libfuse asks since 3.17.
+ * So the flag is added to its answer to INIT, which is the first of a connection.
+ * https://docs.kernel.org/filesystems/fuse/fuse-io.html
+ */
+enum { DIRECT_IO_ALLOW_MMAP = 1 << (36 - 32) /* of flags2 */ };
+
+static atomic_bool has_answered_init;
+
+static ssize_t write_answer(int fd, struct iovec *iov, int count, void *userdata)
+{
+	const struct fuse_out_header *header = iov[0].iov_base;
+	bool is_answer = header->unique != 0; /* else a notification */
+	if (is_answer && !has_answered_init && !atomic_exchange(&has_answered_init, true) && count == 2 &&
+	    iov[1].iov_len >= sizeof(struct fuse_init_out)) {
+		struct fuse_init_out *init = iov[1].iov_base;
+		init->flags |= FUSE_INIT_EXT;
+		init->flags2 |= DIRECT_IO_ALLOW_MMAP;
+	}
+	return writev(fd, iov, count);
+}
+
+static ssize_t read_request(int fd, void *buf, size_t size, void *userdata)
+{
+	return read(fd, buf, size);
+}
+
+static int ask_for_mmap(struct fuse_session *fuse)
+{
+	static const struct fuse_custom_io io = {.writev = write_answer, .read = read_request};
+	has_answered_init = false;
+	return fuse_session_custom_io(fuse, &io, fuse_session_fd(fuse));
+}
+
 int session_open(const char *path, const char *fuse_options, const struct fuse_lowlevel_ops *ops,
 		 void *userdata, struct session *ret, struct fault *reterr)
 {
@@ -114,6 +151,9 @@ int session_open(const char *path, const char *fuse_options, const struct fuse_l
 		fuse_session_destroy(session.fuse);
 		return explain_failure(path, words, reterr);
 	}
+	r = ask_for_mmap(session.fuse);
+	if (r < 0)
+		log_warning("tables cannot be mapped shared: %s, ignoring", strerror(-r));
 	r = mountpoint_find(path, &session.mountpoint);
 	if (r < 0) {
 		session_close(&session);
