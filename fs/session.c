@@ -116,12 +116,21 @@ static ssize_t write_answer(int fd, struct iovec *iov, int count, void *userdata
 	return writev(fd, iov, count);
 }
 
+/*
+ * A request that is read at the moment of the unmount is refused with ECONNABORTED by newer kernels, where ENODEV tells
+ * of any other; libfuse knows the latter as the end.
+ */
 static ssize_t read_request(int fd, void *buf, size_t size, void *userdata)
 {
-	return read(fd, buf, size);
+	ssize_t n = read(fd, buf, size);
+
+	if (n < 0 && errno == ECONNABORTED)
+		errno = ENODEV;
+	return n;
 }
 
-static int ask_for_mmap(struct fuse_session *fuse)
+/* Takes libfuse's reading and writing of /dev/fuse over. */
+static int mend_io(struct fuse_session *fuse)
 {
 	static const struct fuse_custom_io io = {.writev = write_answer, .read = read_request};
 	has_answered_init = false;
@@ -151,7 +160,7 @@ int session_open(const char *path, const char *fuse_options, const struct fuse_l
 		fuse_session_destroy(session.fuse);
 		return explain_failure(path, words, reterr);
 	}
-	r = ask_for_mmap(session.fuse);
+	r = mend_io(session.fuse);
 	if (r < 0)
 		log_warning("tables cannot be mapped shared: %s, ignoring", strerror(-r));
 	r = mountpoint_find(path, &session.mountpoint);

@@ -287,6 +287,19 @@ def test_unmount_from_outside_ends_the_daemon(mount):
     assert m.wait() == 0
 
 
+def test_the_last_close_of_a_detached_mount_ends_the_daemon(mount):
+    """The kernel ends the connection while the daemon reads what those closes send: one such end in a hundred is told
+    with another error than the rest."""
+    tool = ["umount", "-l"] if os.geteuid() == 0 else ["fusermount3", "-u", "-z"]
+    for _ in range(40):
+        m = mount()
+        files = [os.open(m / ".trainfs/stats.tsv", os.O_RDONLY) for _ in range(20)]
+        subprocess.run([*tool, str(m)], check=True)
+        for fd in files:
+            os.close(fd)
+        assert m.wait() == 0
+
+
 def test_unmount_waits_for_the_daemon(mount, world):
     m = mount(background=True)
     assert [p.name for p in records(world)] == [str(m.pid)]
