@@ -243,6 +243,11 @@ bool remote_is_away(int r)
 	return r == -EHOSTUNREACH || r == -ETIMEDOUT || r == -EAGAIN || r == -EIO;
 }
 
+int64_t remote_retry_ms(unsigned n_failures)
+{
+	return n_failures < 8 ? (int64_t)REMOTE_RETRY_MS << n_failures : REMOTE_RETRY_MAX_MS;
+}
+
 int remote_answered(struct remote *remote, int r, const struct fault *fault)
 {
 	static const struct fault none;

@@ -16,7 +16,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { TICK_MS = 100, RETRY_MS = 2000, RETRY_MAX_MS = 300000, COMPARE_BYTES = 4 << 20 };
+enum { TICK_MS = 100, COMPARE_BYTES = 4 << 20 };
 
 /* ---- is the copy there already? ---- */
 
@@ -304,7 +304,7 @@ static void start_locked(struct rename *rename, enum rename_phase phase)
 		rename->result = -EAGAIN;
 		if (rename->n_running == 0 && phase != RENAME_UNDOING)
 			rename->phase = phase == RENAME_COPYING ? RENAME_WAITING : RENAME_COPIED;
-		rename->retry_ms = clock_mono_ms() + RETRY_MS;
+		rename->retry_ms = clock_mono_ms() + REMOTE_RETRY_MS;
 		return;
 	}
 }
@@ -386,13 +386,6 @@ static int errno_of_rename(int r)
 	return r == -EOPNOTSUPP || r == -ENOSYS || r == -EXDEV ? -EPERM : r;
 }
 
-static bool is_heard(const struct request *row)
-{
-	while (row && request_is_answered(row))
-		row = row->next_waiter;
-	return row;
-}
-
 static void answer(struct request *row)
 {
 	while (row) {
@@ -436,8 +429,7 @@ void renames_plan_tick_locked(struct objects *objects)
 
 static bool may_mend(int r)
 {
-	return r == -EAGAIN || r == -EIO || r == -ETIMEDOUT || r == -EHOSTUNREACH || r == -EACCES ||
-	       r == -ENOMEM || r == -EINTR;
+	return remote_is_away(r) || r == -EACCES || r == -ENOMEM || r == -EINTR;
 }
 
 struct verdict {
@@ -495,7 +487,7 @@ static bool has_copies(const struct rename *rename)
 static void tell_failure(struct rename *rename, struct request *row, bool is_news)
 {
 	const struct rename_step *first = rename_first(rename);
-	if (is_news && !is_heard(row)) {
+	if (is_news && !waiters_are_heard(row)) {
 		const char *key = rename->from ? rename->to : first->to_key ? first->to_key : first->key;
 		objects_report(rename->objects, first->to_key ? first->to_bucket : first->bucket, key,
 			       -rename->result, rename->fault.text);
@@ -575,9 +567,7 @@ static void done(struct rename *rename)
 
 static void retry_locked(struct rename *rename)
 {
-	int64_t ms = (int64_t)RETRY_MS << (rename->n_failures < 8 ? rename->n_failures : 8);
-	rename->n_failures++;
-	rename->retry_ms = clock_mono_ms() + (ms < RETRY_MAX_MS ? ms : RETRY_MAX_MS);
+	rename->retry_ms = clock_mono_ms() + remote_retry_ms(rename->n_failures++);
 	rename->phase = rename->phase == RENAME_COPYING ? RENAME_WAITING : RENAME_COPIED;
 	explain(rename, "and is tried again");
 	renames_kick_locked(rename->objects);
@@ -593,7 +583,8 @@ static void failed(struct rename *rename)
 		LOCK_SCOPE(&objects->lock);
 		bool is_removing = rename->phase == RENAME_REMOVING;
 		is_news = rename->n_failures == 0;
-		goes_on = may_mend(rename->result) && (is_removing || !is_heard(rename->callers.first));
+		goes_on = may_mend(rename->result) &&
+			  (is_removing || !waiters_are_heard(rename->callers.first));
 		if (goes_on) {
 			retry_locked(rename);
 			row = waiters_take(&rename->waiters);

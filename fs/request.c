@@ -338,6 +338,13 @@ struct request *waiters_take(struct waiters *waiters)
 	return STEAL(waiters->first);
 }
 
+bool waiters_are_heard(const struct request *row)
+{
+	while (row && request_is_answered(row))
+		row = row->next_waiter;
+	return row;
+}
+
 void waiters_resume(struct request *row)
 {
 	while (row) {

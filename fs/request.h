@@ -104,6 +104,8 @@ struct waiters {
 void waiters_add(struct waiters *waiters, struct request *rq); /* drops those that are answered already */
 /* Takes the whole row out, to be resumed without the lock. */
 struct request *waiters_take(struct waiters *waiters);
+/* Is there one in the row whose caller has not left? */
+bool waiters_are_heard(const struct request *row);
 void waiters_resume(struct request *row);
 
 /* May this call block? If not: notes whose pool is to be used, and gives CALL_MUST_BLOCK; else 0. */

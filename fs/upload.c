@@ -24,7 +24,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { RETRY_MS = 2000, RETRY_MAX_MS = 300000, RECORD_MAX = 16384, COMPARE_MAX = 256 << 10 };
+enum { RECORD_MAX = 16384, COMPARE_MAX = 256 << 10 };
 
 struct attempt {
 	bool is_stream;
@@ -172,7 +172,7 @@ static void plan_retries_locked(struct objects *objects)
 {
 	if (!objects->is_retry_due)
 		objects->is_retry_due =
-			timers_in(objects->remote->serve->timers, RETRY_MS / 2, retry, objects) == 0;
+			timers_in(objects->remote->serve->timers, REMOTE_RETRY_MS / 2, retry, objects) == 0;
 }
 
 static void retry(void *arg)
@@ -194,10 +194,8 @@ static void plan_retry_locked(struct spool *spool, const struct fault *fault)
 {
 	free(spool->error);
 	spool->error = strdup(fault->text); /* shown only */
-	int64_t ms = RETRY_MS << (spool->n_failures < 8 ? spool->n_failures : 8);
-	spool->n_failures++;
 	spool->may_be_there = true;
-	spool->retry_ms = clock_mono_ms() + (ms < RETRY_MAX_MS ? ms : RETRY_MAX_MS);
+	spool->retry_ms = clock_mono_ms() + remote_retry_ms(spool->n_failures++);
 	plan_retries_locked(spool->objects);
 }
 
@@ -215,13 +213,6 @@ static void explain(const struct spool *spool, int r, struct fault *fault)
 	else
 		fault_set(fault, -r, "%.700s; the bytes are kept in %s, and sent again", own.text,
 			  spool->path);
-}
-
-static bool is_heard(const struct request *row)
-{
-	while (row && request_is_answered(row))
-		row = row->next_waiter;
-	return row;
 }
 
 static bool is_of_key(const struct spool *spool, const char *bucket, const char *key)
@@ -277,7 +268,7 @@ static int finish_stream(struct spool *spool, struct attempt *attempt)
 			stream_drop_locked(spool);
 		spool->may_be_there |= spool->is_uploading;
 		spool->is_wanted |= spool->is_uploading;
-		spool->stream_ms = clock_mono_ms() + RETRY_MS;
+		spool->stream_ms = clock_mono_ms() + REMOTE_RETRY_MS;
 		ended_locked(spool, attempt);
 		row = upload_wanted_locked(spool);
 		let_go_locked(spool, attempt);
@@ -342,7 +333,7 @@ static int finish_whole(struct spool *spool, int r, struct attempt *attempt)
 		take_result_locked(spool, r, attempt);
 		row = waiters_take(&spool->waiters);
 	}
-	if (r < 0 && is_news && !is_heard(row))
+	if (r < 0 && is_news && !waiters_are_heard(row))
 		objects_report(objects, attempt->bucket, attempt->key, -r, attempt->fault.text);
 	if (r < 0)
 		(void)fdatasync(spool->fd); /* as safe as this machine can keep it */
