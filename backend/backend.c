@@ -504,7 +504,8 @@ int backend_objects(struct backend *be, const char *bucket, const char *prefix, 
 	object_name(bucket, prefix, name);
 	if (!OP(be, buckets, objects))
 		return missing(be, "list objects", name, reterr);
-	int r = be->type->buckets->objects(be, bucket, prefix, cursor, max_rows, sink, arg, &page, &fault);
+	int r = be->type->buckets->objects(be, bucket, prefix, false, cursor, max_rows, sink, arg, &page,
+					   &fault);
 	assert(r < 0 || !page.has_more || page.cursor[0]);
 	if (r == 0)
 		*ret = page;
@@ -515,18 +516,18 @@ int backend_objects_below(struct backend *be, const char *bucket, const char *pr
 			  object_sink sink, void *arg, bool *ret_more, struct fault *reterr)
 {
 	struct fault fault = {0};
-	bool has_more = false;
+	struct object_page page = {0};
 	char name[OBJECT_NAME_MAX];
 
 	assert(be && bucket && prefix && sink && ret_more);
 	assert(prefix[0] && prefix[strlen(prefix) - 1] == '/');
 	assert(max_rows >= 1 && max_rows <= 1000);
 	object_name(bucket, prefix, name);
-	if (!OP(be, buckets, objects_below))
+	if (!OP(be, buckets, objects))
 		return missing(be, "list objects", name, reterr);
-	int r = be->type->buckets->objects_below(be, bucket, prefix, max_rows, sink, arg, &has_more, &fault);
+	int r = be->type->buckets->objects(be, bucket, prefix, true, "", max_rows, sink, arg, &page, &fault);
 	if (r == 0)
-		*ret_more = has_more;
+		*ret_more = page.has_more;
 	return answer(be, "list objects", name, r, &fault, reterr);
 }
 

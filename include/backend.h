@@ -288,20 +288,13 @@ struct bucket_ops {
 	/*
 	 * One page of what begins with `prefix` (any text; ending in '/': what lies directly below): objects, and common
 	 * prefixes up to the next '/' behind it. In the order of their bytes from page to page; in a page both kinds may be
-	 * apart. The key equal to the prefix itself (a directory's marker) is a row like others. Nothing there is an empty
-	 * page, -ENOENT a bucket that is not there.
+	 * apart. is_deep: objects alone, however deep they lie. The key equal to the prefix itself (a directory's marker)
+	 * is a row like others. Nothing there is an empty page, -ENOENT a bucket that is not there.
 	 * `cursor`: "" is the first page, then ret->cursor while ret->has_more. max_rows: a wish, 1 to 1000.
 	 */
-	int (*objects)(struct backend *be, const char *bucket, const char *prefix, const char *cursor,
-		       unsigned max_rows, object_sink sink, void *arg, struct object_page *ret,
-		       struct fault *reterr);
-
-	/*
-	 * The first objects below `prefix`, which ends in '/', however deep they lie; max_rows of them at most, 1 to 1000.
-	 * *ret_more: there may be others. Nothing there is no row, -ENOENT a bucket that is not there.
-	 */
-	int (*objects_below)(struct backend *be, const char *bucket, const char *prefix, unsigned max_rows,
-			     object_sink sink, void *arg, bool *ret_more, struct fault *reterr);
+	int (*objects)(struct backend *be, const char *bucket, const char *prefix, bool is_deep,
+		       const char *cursor, unsigned max_rows, object_sink sink, void *arg,
+		       struct object_page *ret, struct fault *reterr);
 
 	/* -ENOENT. `ret` is zeroed by the wrapper. */
 	int (*object_get)(struct backend *be, const char *bucket, const char *key, struct object_detail *ret,
@@ -448,6 +441,7 @@ int backend_bucket_dir(struct backend *be, const char *bucket, int *ret_fd, stru
 int backend_objects(struct backend *be, const char *bucket, const char *prefix, const char *cursor,
 		    unsigned max_rows, object_sink sink, void *arg, struct object_page *ret,
 		    struct fault *reterr);
+/* The first objects below `prefix`, which ends in '/', however deep they lie; *ret_more: there may be others. */
 int backend_objects_below(struct backend *be, const char *bucket, const char *prefix, unsigned max_rows,
 			  object_sink sink, void *arg, bool *ret_more, struct fault *reterr);
 int backend_object_get(struct backend *be, const char *bucket, const char *key, struct object_detail *ret,

@@ -116,10 +116,9 @@ static int aws_bucket_remove(struct backend *be, const char *bucket, struct faul
 
 /* ---- listings ---- */
 
-/* `delimiter` NULL: however deep. */
-static int aws_page(struct backend *be, const char *bucket, const char *prefix, const char *delimiter,
-		    const char *cursor, unsigned max_rows, object_sink sink, void *arg,
-		    struct object_page *ret, struct fault *reterr)
+static int aws_objects(struct backend *be, const char *bucket, const char *prefix, bool is_deep,
+		       const char *cursor, unsigned max_rows, object_sink sink, void *arg,
+		       struct object_page *ret, struct fault *reterr)
 {
 	struct aws *aws = aws_of(be);
 	cleanup_http_reply struct http_reply reply = {0};
@@ -133,39 +132,16 @@ static int aws_page(struct backend *be, const char *bucket, const char *prefix, 
 	snprintf(rows, sizeof(rows), "%u", max_rows < AWS_ROWS_MAX ? max_rows : AWS_ROWS_MAX);
 	aws_call_init(&call, "GET", bucket, NULL);
 	aws_call_query(&call, "continuation-token", *paging.token ? paging.token : NULL);
-	aws_call_query(&call, "delimiter", delimiter);
+	aws_call_query(&call, "delimiter", is_deep ? NULL : "/");
 	aws_call_query(&call, "encoding-type", "url");
 	aws_call_query(&call, "list-type", "2");
 	aws_call_query(&call, "max-keys", rows);
 	aws_call_query(&call, "prefix", prefix);
 	r = aws_call_perform(aws, &call, &reply, reterr);
 	if (r == 0)
-		r = aws_parse_objects(reply.body.data, reply.body.len, prefix, !delimiter, sink, arg, next,
+		r = aws_parse_objects(reply.body.data, reply.body.len, prefix, is_deep, sink, arg, next,
 				      reterr);
-	if (r == 0 && *next)
-		r = paging_next(&paging, next, reterr);
-	if (r < 0)
-		return r;
-	*ret = (struct object_page){.has_more = *next};
-	if (*next)
-		paging_cursor(&paging, next, ret->cursor, sizeof(ret->cursor));
-	return 0;
-}
-
-static int aws_objects(struct backend *be, const char *bucket, const char *prefix, const char *cursor,
-		       unsigned max_rows, object_sink sink, void *arg, struct object_page *ret,
-		       struct fault *reterr)
-{
-	return aws_page(be, bucket, prefix, "/", cursor, max_rows, sink, arg, ret, reterr);
-}
-
-static int aws_objects_below(struct backend *be, const char *bucket, const char *prefix, unsigned max_rows,
-			     object_sink sink, void *arg, bool *ret_more, struct fault *reterr)
-{
-	struct object_page page = {0};
-	int r = aws_page(be, bucket, prefix, NULL, "", max_rows, sink, arg, &page, reterr);
-	*ret_more = page.has_more;
-	return r;
+	return r < 0 ? r : paging_end(&paging, next, ret, reterr);
 }
 
 const struct bucket_ops aws_bucket_ops = {
@@ -174,7 +150,6 @@ const struct bucket_ops aws_bucket_ops = {
 	.create = aws_bucket_create,
 	.remove = aws_bucket_remove,
 	.objects = aws_objects,
-	.objects_below = aws_objects_below,
 	.object_get = aws_object_get,
 	.object_read = aws_object_read,
 	.object_put = aws_object_put,

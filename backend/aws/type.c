@@ -148,7 +148,7 @@ static void aws_check_bucket(struct aws *aws, check_sink sink, void *arg)
 	cleanup_free char *subject = NULL;
 	if (str_format(&subject, "bucket %s", aws->bucket) < 0)
 		return;
-	int r = aws_bucket_ops.objects(&aws->base, aws->bucket, "", "", 1, aws_check_row, NULL, &page,
+	int r = aws_bucket_ops.objects(&aws->base, aws->bucket, "", false, "", 1, aws_check_row, NULL, &page,
 				       &fault);
 	aws_check_line(sink, arg, r, &fault, subject, "may be listed", "cannot be listed");
 	if (r < 0)

@@ -38,8 +38,23 @@ int paging_next(struct paging *paging, const char *token, struct fault *reterr)
 	return 0;
 }
 
-void paging_cursor(const struct paging *paging, const char *token, char *ret, size_t size)
+int paging_end(struct paging *paging, const char *token, struct object_page *ret, struct fault *reterr)
 {
-	snprintf(ret, size, "%" PRIx64 ".%" PRIx64 ".%" PRIx64 ".%s", paging->mark, paging->n_since,
-		 paging->n_until, token);
+	int r = *token ? paging_next(paging, token, reterr) : 0;
+	if (r < 0)
+		return r;
+	*ret = (struct object_page){.has_more = *token};
+	if (*token)
+		snprintf(ret->cursor, sizeof(ret->cursor), "%" PRIx64 ".%" PRIx64 ".%" PRIx64 ".%s",
+			 paging->mark, paging->n_since, paging->n_until, token);
+	return 0;
+}
+
+bool paging_is_row(const char *key, const char *prefix, bool is_deep, bool is_prefix)
+{
+	size_t n = strlen(prefix);
+	if (!*key || strlen(key) > OBJECT_KEY_MAX || strncmp(key, prefix, n) != 0)
+		return false;
+	const char *slash = strchr(key + n, '/');
+	return is_prefix ? slash && !slash[1] : !slash || is_deep;
 }

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Listings in pages that end although a service repeats its tokens: Brent's way of finding a cycle, with the state in
+ * Listings in pages: what their rows can be, and that they end although a service repeats its tokens: Brent's way of finding a cycle, with the state in
  * the cursor that stands between two pages.
  */
 #pragma once
 
-#include <stddef.h>
 #include <stdint.h>
 
-#include "fault.h"
+#include "backend.h"
 
 enum { PAGING_HEAD_MAX = 3 * (16 + 1) }; /* what a cursor is longer than its token */
 
@@ -18,11 +17,17 @@ struct paging {
 	const char *token;         /* of the page to ask for, borrowed; "": the first */
 };
 
-/* "" begins. -EINVAL: no cursor of paging_cursor. */
+/* "" begins. -EINVAL: no cursor of paging_end. */
 int paging_parse(const char *cursor, struct paging *ret, struct fault *reterr);
 
 /* `token` comes next. -EIO: it came before, so the pages would come again for ever. */
 int paging_next(struct paging *paging, const char *token, struct fault *reterr);
 
-/* The cursor for `token`, which paging_next took; it fits. */
-void paging_cursor(const struct paging *paging, const char *token, char *ret, size_t size);
+/* The end of a page that `token` follows; "": the last. As paging_next; the token fits into a cursor. */
+int paging_end(struct paging *paging, const char *token, struct object_page *ret, struct fault *reterr);
+
+/*
+ * Has a listing of `prefix` (is_deep: with all that lies deeper) such a row? The prefix itself, what lies below, and
+ * common prefixes, which are one name longer.
+ */
+bool paging_is_row(const char *key, const char *prefix, bool is_deep, bool is_prefix);

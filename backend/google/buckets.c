@@ -110,10 +110,9 @@ static int google_bucket_remove(struct backend *be, const char *bucket, struct f
 
 /* ---- listings ---- */
 
-/* `delimiter` NULL: however deep. */
-static int google_page(struct backend *be, const char *bucket, const char *prefix, const char *delimiter,
-		       const char *cursor, unsigned max_rows, object_sink sink, void *arg,
-		       struct object_page *ret, struct fault *reterr)
+static int google_objects(struct backend *be, const char *bucket, const char *prefix, bool is_deep,
+			  const char *cursor, unsigned max_rows, object_sink sink, void *arg,
+			  struct object_page *ret, struct fault *reterr)
 {
 	cleanup_http_reply struct http_reply reply = {0};
 	cleanup_call struct google_call call = {0};
@@ -124,7 +123,7 @@ static int google_page(struct backend *be, const char *bucket, const char *prefi
 		return r;
 	google_call_init(&call, google_of(be), "GET");
 	google_call_object(&call, bucket, NULL);
-	google_call_query(&call, "delimiter", delimiter);
+	google_call_query(&call, "delimiter", is_deep ? NULL : "/");
 	google_call_query(&call, "fields",
 			  "nextPageToken,prefixes,items(name,size,generation,timeCreated,updated)");
 	google_call_query_int(&call, "maxResults", max_rows < GOOGLE_ROWS_MAX ? max_rows : GOOGLE_ROWS_MAX);
@@ -132,32 +131,9 @@ static int google_page(struct backend *be, const char *bucket, const char *prefi
 	google_call_query(&call, "prefix", *prefix ? prefix : NULL);
 	r = google_call_perform(&call, bucket, &reply, reterr);
 	if (r == 0)
-		r = google_parse_objects(reply.body.data, reply.body.len, prefix, !delimiter, sink, arg, next,
+		r = google_parse_objects(reply.body.data, reply.body.len, prefix, is_deep, sink, arg, next,
 					 reterr);
-	if (r == 0 && *next)
-		r = paging_next(&paging, next, reterr);
-	if (r < 0)
-		return r;
-	*ret = (struct object_page){.has_more = *next};
-	if (*next)
-		paging_cursor(&paging, next, ret->cursor, sizeof(ret->cursor));
-	return 0;
-}
-
-static int google_objects(struct backend *be, const char *bucket, const char *prefix, const char *cursor,
-			  unsigned max_rows, object_sink sink, void *arg, struct object_page *ret,
-			  struct fault *reterr)
-{
-	return google_page(be, bucket, prefix, "/", cursor, max_rows, sink, arg, ret, reterr);
-}
-
-static int google_objects_below(struct backend *be, const char *bucket, const char *prefix, unsigned max_rows,
-				object_sink sink, void *arg, bool *ret_more, struct fault *reterr)
-{
-	struct object_page page = {0};
-	int r = google_page(be, bucket, prefix, NULL, "", max_rows, sink, arg, &page, reterr);
-	*ret_more = page.has_more;
-	return r;
+	return r < 0 ? r : paging_end(&paging, next, ret, reterr);
 }
 
 const struct bucket_ops google_bucket_ops = {
@@ -166,7 +142,6 @@ const struct bucket_ops google_bucket_ops = {
 	.create = google_bucket_create,
 	.remove = google_bucket_remove,
 	.objects = google_objects,
-	.objects_below = google_objects_below,
 	.object_get = google_object_get,
 	.object_read = google_object_read,
 	.object_put = google_object_put,

@@ -139,8 +139,8 @@ static void google_check_bucket(struct google *google, check_sink sink, void *ar
 {
 	struct object_page page;
 	struct fault fault = {0};
-	int r = google_bucket_ops.objects(&google->base, google->bucket, "", "", 1, google_check_row, NULL,
-					  &page, &fault);
+	int r = google_bucket_ops.objects(&google->base, google->bucket, "", false, "", 1, google_check_row,
+					  NULL, &page, &fault);
 	if (r == -ENOENT)
 		r = fault_set(&fault, ENOENT,
 			      "there is no such bucket; make it: gcloud storage buckets create gs://%s",

@@ -129,7 +129,6 @@ const struct bucket_ops mem_object_ops = {
 	.remove = remove_bucket,
 	.objects = mem_objects,
 	.version_name = "etag",
-	.objects_below = mem_objects_below,
 	.object_get = mem_object_get,
 	.object_read = mem_object_read,
 	.object_put = mem_object_put,

@@ -120,9 +120,8 @@ static size_t collect_locked(struct mem *mem, const char *bucket, const char *pr
 	return n;
 }
 
-static int give_page(struct backend *be, const char *bucket, const char *prefix, const char *cursor,
-		     bool is_deep, unsigned max_rows, object_sink sink, void *arg, struct object_page *ret,
-		     struct fault *reterr)
+int mem_objects(struct backend *be, const char *bucket, const char *prefix, bool is_deep, const char *cursor,
+		unsigned max_rows, object_sink sink, void *arg, struct object_page *ret, struct fault *reterr)
 {
 	struct mem *mem = mem_of(be);
 	size_t n = max_rows < mem->object_rows ? max_rows : mem->object_rows;
@@ -149,21 +148,6 @@ static int give_page(struct backend *be, const char *bucket, const char *prefix,
 	if (r == 0 && ret->has_more && !ret->cursor[0])
 		snprintf(ret->cursor, sizeof(ret->cursor), "%s", row[n - 1].key);
 	return r < 0 ? r : mem_leave(mem, MEM_OBJECTS, 0, reterr);
-}
-
-int mem_objects(struct backend *be, const char *bucket, const char *prefix, const char *cursor,
-		unsigned max_rows, object_sink sink, void *arg, struct object_page *ret, struct fault *reterr)
-{
-	return give_page(be, bucket, prefix, cursor, false, max_rows, sink, arg, ret, reterr);
-}
-
-int mem_objects_below(struct backend *be, const char *bucket, const char *prefix, unsigned max_rows,
-		      object_sink sink, void *arg, bool *ret_more, struct fault *reterr)
-{
-	struct object_page page = {0};
-	int r = give_page(be, bucket, prefix, "", true, max_rows, sink, arg, &page, reterr);
-	*ret_more = page.has_more;
-	return r;
 }
 
 /* ---- one object ---- */

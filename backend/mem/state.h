@@ -184,11 +184,9 @@ int mem_bucket_check(const struct mem *mem, const char *bucket, struct fault *re
 
 /* ---- buckets of objects: objects.c, object_log.c ---- */
 extern const struct bucket_ops mem_object_ops;
-int mem_objects(struct backend *be, const char *bucket, const char *prefix, const char *cursor,
+int mem_objects(struct backend *be, const char *bucket, const char *prefix, bool is_deep, const char *cursor,
 		unsigned max_rows, object_sink sink, void *arg, struct object_page *ret,
 		struct fault *reterr);
-int mem_objects_below(struct backend *be, const char *bucket, const char *prefix, unsigned max_rows,
-		      object_sink sink, void *arg, bool *ret_more, struct fault *reterr);
 int mem_object_get(struct backend *be, const char *bucket, const char *key, struct object_detail *ret,
 		   struct fault *reterr);
 int mem_object_read(struct backend *be, const char *bucket, const char *key, const char *version, int64_t at,

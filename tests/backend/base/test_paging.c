@@ -10,15 +10,17 @@
 
 static struct fault fault;
 
-/* The next page's cursor is in `cursor`; what paging_next said. */
+/* The next page's cursor is in `cursor`; what paging_end said. */
 static int turn(char cursor[static 100], const char *token)
 {
 	struct paging paging;
+	struct object_page page = {0};
 
 	cr_assert(zero(int, paging_parse(cursor, &paging, &fault)), "%s", cursor);
-	int r = paging_next(&paging, token, &fault);
+	int r = paging_end(&paging, token, &page, &fault);
+	cr_expect(eq(int, page.has_more, r == 0));
 	if (r == 0)
-		paging_cursor(&paging, token, cursor, 100);
+		snprintf(cursor, 100, "%.99s", page.cursor);
 	return r;
 }
 
@@ -65,4 +67,35 @@ Test(paging, what_is_no_cursor)
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
 		cr_expect(eq(int, paging_parse(bad[i], &paging, &fault), -EINVAL), "%s", bad[i]);
+}
+
+Test(paging, the_last_page_has_no_cursor)
+{
+	struct paging paging;
+	struct object_page page = {.cursor = "old", .has_more = true};
+
+	cr_assert(zero(int, paging_parse("", &paging, &fault)));
+	cr_assert(zero(int, paging_end(&paging, "", &page, &fault)));
+	cr_expect(eq(int, page.has_more, false));
+	cr_expect(eq(str, page.cursor, ""));
+}
+
+Test(paging, rows_lie_below_the_prefix)
+{
+	static const struct {
+		const char *key;
+		bool is_prefix, is_row, is_deep_row;
+	} rows[] = {
+		{"d/", false, true, true},  {"d/a", false, true, true},  {"d/a/b", false, false, true},
+		{"d/a/", true, true, true}, {"d/a", true, false, false}, {"d/a/b/", true, false, false},
+		{"d/", true, false, false}, {"e", false, false, false},  {"", false, false, false},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		cr_expect(eq(int, paging_is_row(rows[i].key, "d/", false, rows[i].is_prefix), rows[i].is_row),
+			  "%s", rows[i].key);
+		cr_expect(eq(int, paging_is_row(rows[i].key, "d/", true, rows[i].is_prefix),
+			     rows[i].is_deep_row),
+			  "%s", rows[i].key);
+	}
 }
