@@ -43,6 +43,11 @@ int str_format(char **ret, const char *format, ...) __attribute__((format(printf
 bool str_has_prefix(const char *s, const char *prefix);
 bool str_has_suffix(const char *s, const char *suffix);
 
+/* Into `size` bytes; false: it does not fit, and nothing is written. */
+bool str_copy(char *to, size_t size, const char *text);
+/* What fits of n bytes, to stand in a sentence: cut at a character's beginning, blanks for what is not printed. */
+void str_copy_sentence(char *to, size_t size, const char *text, size_t n);
+
 /* Whole string as a decimal number within [min, max]; -EINVAL, -ERANGE. */
 int str_to_int(const char *s, int64_t min, int64_t max, int64_t *ret);
 /* "90", "90s", "5m", "3h", "2d" -> milliseconds; decimals as in "0.5s"; a bare number is seconds; -EINVAL, -ERANGE. */

@@ -105,7 +105,7 @@ static int complete_once(struct aws_upload *upload, struct aws_call *call, struc
 	r = aws_parse_made(reply->body.data, reply->body.len, "CompleteMultipartUploadResult", &made, &error,
 			   reterr);
 	if (r < 0) {
-		const struct aws_error_meaning *meaning = aws_error_find(error.code);
+		const struct http_meaning *meaning = http_meaning_find(aws_meanings, error.code);
 		*ret_again = *error.code && (!meaning || meaning->err == EIO || meaning->flags);
 		return r;
 	}

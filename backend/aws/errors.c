@@ -10,27 +10,27 @@
 #define RENEW "renew the credentials (aws sso login, or a new key), then try again"
 #define KEYS  "check the key id and the secret that `trainfs check` names"
 
-static const struct aws_error_meaning meanings[] = {
+const struct http_meaning aws_meanings[] = {
 	/* who asks */
 	{"AccessDenied", EPERM, 0, NULL},
 	{"AccessDeniedException", EPERM, 0, NULL},
 	{"AccountProblem", EPERM, 0, NULL},
 	{"AllAccessDisabled", EPERM, 0, NULL},
 	{"AuthorizationHeaderMalformed", EACCES, 0, NULL},
-	{"ExpiredToken", EACCES, AWS_ERROR_CREDENTIALS, RENEW},
-	{"ExpiredTokenException", EACCES, AWS_ERROR_CREDENTIALS, RENEW},
+	{"ExpiredToken", EACCES, HTTP_MEANS_CREDENTIALS, RENEW},
+	{"ExpiredTokenException", EACCES, HTTP_MEANS_CREDENTIALS, RENEW},
 	{"IncompleteSignatureException", EACCES, 0, NULL},
-	{"InvalidAccessKeyId", EACCES, AWS_ERROR_CREDENTIALS, KEYS},
-	{"InvalidClientTokenId", EACCES, AWS_ERROR_CREDENTIALS, KEYS},
+	{"InvalidAccessKeyId", EACCES, HTTP_MEANS_CREDENTIALS, KEYS},
+	{"InvalidClientTokenId", EACCES, HTTP_MEANS_CREDENTIALS, KEYS},
 	{"InvalidSignatureException", EACCES, 0, KEYS},
-	{"InvalidToken", EACCES, AWS_ERROR_CREDENTIALS, RENEW},
+	{"InvalidToken", EACCES, HTTP_MEANS_CREDENTIALS, RENEW},
 	{"MissingAuthenticationTokenException", EACCES, 0, KEYS},
 	{"NotSignedUp", EPERM, 0, NULL},
-	{"RequestExpired", EACCES, AWS_ERROR_SKEWED, "set this machine's clock"},
-	{"RequestTimeTooSkewed", EACCES, AWS_ERROR_SKEWED, "set this machine's clock"},
+	{"RequestExpired", EACCES, HTTP_MEANS_SKEWED, "set this machine's clock"},
+	{"RequestTimeTooSkewed", EACCES, HTTP_MEANS_SKEWED, "set this machine's clock"},
 	{"SignatureDoesNotMatch", EACCES, 0, KEYS},
-	{"TokenRefreshRequired", EACCES, AWS_ERROR_CREDENTIALS, RENEW},
-	{"UnrecognizedClientException", EACCES, AWS_ERROR_CREDENTIALS, KEYS},
+	{"TokenRefreshRequired", EACCES, HTTP_MEANS_CREDENTIALS, RENEW},
+	{"UnrecognizedClientException", EACCES, HTTP_MEANS_CREDENTIALS, KEYS},
 
 	/* what is named */
 	{"NoSuchBucket", ENOENT, 0, NULL},
@@ -58,67 +58,42 @@ static const struct aws_error_meaning meanings[] = {
 	{"NotImplemented", EOPNOTSUPP, 0, NULL},
 
 	/* too fast */
-	{"BandwidthLimitExceeded", EAGAIN, AWS_ERROR_THROTTLED, NULL},
-	{"EC2ThrottledException", EAGAIN, AWS_ERROR_THROTTLED, NULL},
-	{"LimitExceededException", EAGAIN, AWS_ERROR_THROTTLED, NULL},
-	{"ProvisionedThroughputExceededException", EAGAIN, AWS_ERROR_THROTTLED, NULL},
-	{"RequestLimitExceeded", EAGAIN, AWS_ERROR_THROTTLED, NULL},
-	{"RequestThrottled", EAGAIN, AWS_ERROR_THROTTLED, NULL},
-	{"RequestThrottledException", EAGAIN, AWS_ERROR_THROTTLED, NULL},
-	{"ServiceUnavailable", EAGAIN, AWS_ERROR_THROTTLED, NULL},
-	{"SlowDown", EAGAIN, AWS_ERROR_THROTTLED, NULL},
-	{"Throttling", EAGAIN, AWS_ERROR_THROTTLED, NULL},
-	{"ThrottlingException", EAGAIN, AWS_ERROR_THROTTLED, NULL},
-	{"ThrottledException", EAGAIN, AWS_ERROR_THROTTLED, NULL},
-	{"TooManyRequestsException", EAGAIN, AWS_ERROR_THROTTLED, NULL},
-	{"TransactionInProgressException", EAGAIN, AWS_ERROR_THROTTLED, NULL},
+	{"BandwidthLimitExceeded", EAGAIN, HTTP_MEANS_THROTTLED, NULL},
+	{"EC2ThrottledException", EAGAIN, HTTP_MEANS_THROTTLED, NULL},
+	{"LimitExceededException", EAGAIN, HTTP_MEANS_THROTTLED, NULL},
+	{"ProvisionedThroughputExceededException", EAGAIN, HTTP_MEANS_THROTTLED, NULL},
+	{"RequestLimitExceeded", EAGAIN, HTTP_MEANS_THROTTLED, NULL},
+	{"RequestThrottled", EAGAIN, HTTP_MEANS_THROTTLED, NULL},
+	{"RequestThrottledException", EAGAIN, HTTP_MEANS_THROTTLED, NULL},
+	{"ServiceUnavailable", EAGAIN, HTTP_MEANS_THROTTLED, NULL},
+	{"SlowDown", EAGAIN, HTTP_MEANS_THROTTLED, NULL},
+	{"Throttling", EAGAIN, HTTP_MEANS_THROTTLED, NULL},
+	{"ThrottlingException", EAGAIN, HTTP_MEANS_THROTTLED, NULL},
+	{"ThrottledException", EAGAIN, HTTP_MEANS_THROTTLED, NULL},
+	{"TooManyRequestsException", EAGAIN, HTTP_MEANS_THROTTLED, NULL},
+	{"TransactionInProgressException", EAGAIN, HTTP_MEANS_THROTTLED, NULL},
 
 	/* again */
-	{"BadDigest", EIO, AWS_ERROR_TRANSIENT, "the bytes changed on their way"},
-	{"ConditionalRequestConflict", ESTALE, AWS_ERROR_TRANSIENT, NULL},
-	{"IncompleteBody", EIO, AWS_ERROR_TRANSIENT, NULL},
-	{"InternalError", EIO, AWS_ERROR_TRANSIENT, NULL},
-	{"InternalFailure", EIO, AWS_ERROR_TRANSIENT, NULL},
-	{"OperationAborted", EAGAIN, AWS_ERROR_TRANSIENT, NULL},
-	{"PriorRequestNotComplete", EAGAIN, AWS_ERROR_TRANSIENT, NULL},
-	{"RequestTimeout", ETIMEDOUT, AWS_ERROR_TRANSIENT, NULL},
-	{"RequestTimeoutException", ETIMEDOUT, AWS_ERROR_TRANSIENT, NULL},
-	{"XAmzContentChecksumMismatch", EIO, AWS_ERROR_TRANSIENT, "the bytes changed on their way"},
-	{"XAmzContentSHA256Mismatch", EIO, AWS_ERROR_TRANSIENT, "the bytes changed on their way"},
+	{"BadDigest", EIO, HTTP_MEANS_TRANSIENT, "the bytes changed on their way"},
+	{"ConditionalRequestConflict", ESTALE, HTTP_MEANS_TRANSIENT, NULL},
+	{"IncompleteBody", EIO, HTTP_MEANS_TRANSIENT, NULL},
+	{"InternalError", EIO, HTTP_MEANS_TRANSIENT, NULL},
+	{"InternalFailure", EIO, HTTP_MEANS_TRANSIENT, NULL},
+	{"OperationAborted", EAGAIN, HTTP_MEANS_TRANSIENT, NULL},
+	{"PriorRequestNotComplete", EAGAIN, HTTP_MEANS_TRANSIENT, NULL},
+	{"RequestTimeout", ETIMEDOUT, HTTP_MEANS_TRANSIENT, NULL},
+	{"RequestTimeoutException", ETIMEDOUT, HTTP_MEANS_TRANSIENT, NULL},
+	{"XAmzContentChecksumMismatch", EIO, HTTP_MEANS_TRANSIENT, "the bytes changed on their way"},
+	{"XAmzContentSHA256Mismatch", EIO, HTTP_MEANS_TRANSIENT, "the bytes changed on their way"},
+	{NULL},
 };
-
-const struct aws_error_meaning *aws_error_find(const char *code)
-{
-	for (size_t i = 0; i < sizeof(meanings) / sizeof(*meanings); i++) {
-		if (!strcmp(meanings[i].code, code))
-			return &meanings[i];
-	}
-	return NULL;
-}
-
-void aws_error_text(const struct aws_error *error, char *ret, size_t size)
-{
-	const struct aws_error_meaning *meaning = aws_error_find(error->code);
-	const char *advice = meaning && meaning->advice ? meaning->advice : "";
-	snprintf(ret, size, "%s%s%s%s%s", error->code, *error->message ? ": " : "", error->message,
-		 *advice ? "; " : "", advice);
-}
 
 void aws_judge(int status, const struct http_headers *headers, const char *body, size_t n,
 	       struct http_verdict *ret)
 {
 	struct aws_error error = {0};
-	if (!aws_parse_error(body, n, &error))
-		return;
-	aws_error_text(&error, ret->text, sizeof(ret->text));
-	const struct aws_error_meaning *meaning = aws_error_find(error.code);
-	if (!meaning)
-		return;
-	ret->err = meaning->err;
-	ret->is_transient = meaning->flags & AWS_ERROR_TRANSIENT;
-	ret->is_throttled = meaning->flags & AWS_ERROR_THROTTLED;
-	ret->is_credential_refused = meaning->flags & AWS_ERROR_CREDENTIALS;
-	ret->is_skewed = meaning->flags & AWS_ERROR_SKEWED;
+	if (aws_parse_error(body, n, &error))
+		http_meaning_judge(aws_meanings, error.code, error.message, ret);
 }
 
 /* "BUCKET.s3.eu-west-1.amazonaws.com", "s3-eu-west-1.amazonaws.com" -> "eu-west-1" */

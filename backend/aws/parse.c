@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "aws/errors.h"
+#include "base/paging.h"
 #include "cleanup.h"
 #include "clock.h"
 #include "str.h"
@@ -128,30 +129,6 @@ static const char *below(const char *path, const char *root)
 	return strncmp(path, root, n) == 0 && path[n] == '/' ? path + n + 1 : NULL;
 }
 
-/* False: it does not fit. */
-static bool copy_text(char *to, size_t size, const char *text)
-{
-	size_t n = strlen(text);
-	if (n >= size)
-		return false;
-	memcpy(to, text, n + 1);
-	return true;
-}
-
-/* Fit to stand in a sentence: cut at a character's beginning, blanks for what is not printed. */
-static void copy_sentence(char *to, size_t size, const char *text)
-{
-	size_t n = strlen(text);
-	if (n >= size) {
-		n = size - 1;
-		while (n > 0 && ((unsigned char)text[n] & 0xC0) == 0x80)
-			n--;
-	}
-	for (size_t i = 0; i < n; i++)
-		to[i] = (char)(iscntrl((unsigned char)text[i]) ? ' ' : text[i]);
-	to[n] = '\0';
-}
-
 static int hex_value(char c)
 {
 	return isdigit((unsigned char)c) ? c - '0' : isxdigit((unsigned char)c) ? tolower(c) - 'a' + 10 : -1;
@@ -225,13 +202,13 @@ static int error_end(void *arg, const char *path, const char *text)
 	struct aws_error *error = &reader->error;
 	reader->is_error |= !strcmp(name, "Code");
 	if (!strcmp(name, "Code"))
-		copy_sentence(error->code, sizeof(error->code), text);
+		str_copy_sentence(error->code, sizeof(error->code), text, strlen(text));
 	else if (!strcmp(name, "Message"))
-		copy_sentence(error->message, sizeof(error->message), text);
+		str_copy_sentence(error->message, sizeof(error->message), text, strlen(text));
 	else if (!strcmp(name, "Region"))
-		copy_sentence(error->region, sizeof(error->region), text);
+		str_copy_sentence(error->region, sizeof(error->region), text, strlen(text));
 	else if (!strcmp(name, "Endpoint"))
-		copy_sentence(error->endpoint, sizeof(error->endpoint), text);
+		str_copy_sentence(error->endpoint, sizeof(error->endpoint), text, strlen(text));
 	return 0;
 }
 
@@ -272,11 +249,11 @@ static int buckets_end(void *arg, const char *path, const char *text)
 	if (!name)
 		return 0;
 	if (!strcmp(name, "Buckets/Bucket/Name"))
-		fits = copy_text(reader->name, sizeof(reader->name), text);
+		fits = str_copy(reader->name, sizeof(reader->name), text);
 	else if (!strcmp(name, "Buckets/Bucket/BucketRegion"))
-		fits = copy_text(reader->region, sizeof(reader->region), text);
+		fits = str_copy(reader->region, sizeof(reader->region), text);
 	else if (!strcmp(name, "ContinuationToken"))
-		fits = copy_text(reader->next, sizeof(reader->next), text);
+		fits = str_copy(reader->next, sizeof(reader->next), text);
 	else if (!strcmp(name, "Buckets/Bucket"))
 		return *reader->name ? buckets_row(reader) : -EIO;
 	return fits ? 0 : -EIO;
@@ -310,16 +287,10 @@ struct objects_reader {
 	char next[AWS_TOKEN_MAX + 1];
 };
 
-/* Directly below the prefix (is_deep: anywhere), or its marker; a common prefix is one name longer. */
 static bool objects_is_row(const struct objects_reader *reader, bool is_prefix)
 {
-	size_t n = strlen(reader->prefix), len = strlen(reader->key);
-	if (len > OBJECT_KEY_MAX || strncmp(reader->key, reader->prefix, n) != 0)
-		return false;
-	const char *slash = strchr(reader->key + n, '/');
-	if (is_prefix)
-		return slash && !slash[1];
-	return *reader->key && (!slash || reader->is_deep) && *reader->version && reader->has_size;
+	return paging_is_row(reader->key, reader->prefix, reader->is_deep, is_prefix) &&
+	       (is_prefix || (*reader->version && reader->has_size));
 }
 
 static int objects_row(struct objects_reader *reader, bool is_prefix)
@@ -344,7 +315,7 @@ static int objects_row(struct objects_reader *reader, bool is_prefix)
 static int objects_contents(struct objects_reader *reader, const char *name, const char *text)
 {
 	if (!strcmp(name, "Key")) {
-		return copy_text(reader->key, sizeof(reader->key), text) ? 0 : -EIO;
+		return str_copy(reader->key, sizeof(reader->key), text) ? 0 : -EIO;
 	} else if (!strcmp(name, "ETag")) {
 		return aws_parse_etag(text, reader->version) < 0 ? -EIO : 0;
 	} else if (!strcmp(name, "LastModified")) {
@@ -379,13 +350,13 @@ static int objects_end(void *arg, const char *path, const char *text)
 	if (!strcmp(name, "Contents"))
 		return objects_finish_row(reader, false);
 	if (!strcmp(name, "CommonPrefixes/Prefix"))
-		return copy_text(reader->key, sizeof(reader->key), text) ? 0 : -EIO;
+		return str_copy(reader->key, sizeof(reader->key), text) ? 0 : -EIO;
 	if (!strcmp(name, "CommonPrefixes"))
 		return objects_finish_row(reader, true);
 	if (!strcmp(name, "IsTruncated"))
 		reader->is_truncated = !strcmp(text, "true");
 	else if (!strcmp(name, "NextContinuationToken"))
-		return copy_text(reader->next, sizeof(reader->next), text) ? 0 : -EIO;
+		return str_copy(reader->next, sizeof(reader->next), text) ? 0 : -EIO;
 	return 0;
 }
 
@@ -444,7 +415,7 @@ static int made_end(void *arg, const char *path, const char *text)
 	if (!strcmp(name, "ETag"))
 		return aws_parse_etag(text, reader->made.version) < 0 ? -EIO : 0;
 	if (!strcmp(name, "ChecksumCRC32C"))
-		return copy_text(reader->made.crc32c, sizeof(reader->made.crc32c), text) ? 0 : -EIO;
+		return str_copy(reader->made.crc32c, sizeof(reader->made.crc32c), text) ? 0 : -EIO;
 	if (!strcmp(name, "LastModified"))
 		reader->made.changed_ns = parse_time(text);
 	return 0;
@@ -457,9 +428,10 @@ int aws_parse_made(const char *xml, size_t n, const char *root, struct aws_made 
 	int r = walk_xml(xml, n, made_end, &reader);
 	if (r == 0 && reader.error.is_error) {
 		char text[FAULT_TEXT_MAX];
-		const struct aws_error_meaning *meaning = aws_error_find(reader.error.error.code);
-		*ret_error = reader.error.error;
-		aws_error_text(ret_error, text, sizeof(text));
+		const struct aws_error *error = &reader.error.error;
+		const struct http_meaning *meaning = http_meaning_find(aws_meanings, error->code);
+		*ret_error = *error;
+		http_meaning_text(meaning, error->code, error->message, text, sizeof(text));
 		return fault_set(reterr, meaning ? meaning->err : EIO, "S3 began well and ended in %s", text);
 	}
 	if (r < 0 || !*reader.made.version)

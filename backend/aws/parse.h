@@ -44,7 +44,7 @@ struct aws_made {
 };
 /*
  * The body of a 200, which may be an error all the same: then *ret_error is filled, and the result is what
- * aws_error_find says of its code.
+ * aws_meanings says of its code.
  */
 int aws_parse_made(const char *xml, size_t n, const char *root, struct aws_made *ret,
 		   struct aws_error *ret_error, struct fault *reterr);

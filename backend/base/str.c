@@ -5,6 +5,7 @@
 #include "cleanup.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -164,6 +165,27 @@ bool str_has_suffix(const char *s, const char *suffix)
 	size_t n = strlen(s), m = strlen(suffix);
 
 	return n >= m && memcmp(s + n - m, suffix, m) == 0;
+}
+
+bool str_copy(char *to, size_t size, const char *text)
+{
+	size_t n = strlen(text);
+	if (n >= size)
+		return false;
+	memcpy(to, text, n + 1);
+	return true;
+}
+
+void str_copy_sentence(char *to, size_t size, const char *text, size_t n)
+{
+	if (n >= size) {
+		n = size - 1;
+		while (n > 0 && ((unsigned char)text[n] & 0xC0) == 0x80)
+			n--;
+	}
+	for (size_t i = 0; i < n; i++)
+		to[i] = (char)(iscntrl((unsigned char)text[i]) ? ' ' : text[i]);
+	to[n] = '\0';
 }
 
 static bool is_digit(char c)

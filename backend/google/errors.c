@@ -11,11 +11,11 @@
 	"--member=user:EMAIL --role=roles/storage.objectUser"
 #define ENABLE "gcloud services enable storage.googleapis.com"
 
-static const struct google_error_meaning meanings[] = {
+static const struct http_meaning meanings[] = {
 	/* who asks */
-	{"authError", EACCES, GOOGLE_ERROR_CREDENTIALS, LOGIN},
-	{"ACCESS_TOKEN_EXPIRED", EACCES, GOOGLE_ERROR_CREDENTIALS, LOGIN},
-	{"UNAUTHENTICATED", EACCES, GOOGLE_ERROR_CREDENTIALS, LOGIN},
+	{"authError", EACCES, HTTP_MEANS_CREDENTIALS, LOGIN},
+	{"ACCESS_TOKEN_EXPIRED", EACCES, HTTP_MEANS_CREDENTIALS, LOGIN},
+	{"UNAUTHENTICATED", EACCES, HTTP_MEANS_CREDENTIALS, LOGIN},
 	{"accountDisabled", EPERM, 0, "the project's billing is off: gcloud billing projects link"},
 	{"ACCESS_TOKEN_SCOPE_INSUFFICIENT", EPERM, 0,
 	 "the credentials are for less than Cloud Storage: gcloud auth application-default login, or a "
@@ -46,34 +46,17 @@ static const struct google_error_meaning meanings[] = {
 	{"UNIMPLEMENTED", EOPNOTSUPP, 0, NULL},
 
 	/* too fast */
-	{"rateLimitExceeded", EAGAIN, GOOGLE_ERROR_THROTTLED, NULL},
-	{"userRateLimitExceeded", EAGAIN, GOOGLE_ERROR_THROTTLED, NULL},
-	{"RATE_LIMIT_EXCEEDED", EAGAIN, GOOGLE_ERROR_THROTTLED, NULL},
-	{"RESOURCE_EXHAUSTED", EAGAIN, GOOGLE_ERROR_THROTTLED, NULL},
+	{"rateLimitExceeded", EAGAIN, HTTP_MEANS_THROTTLED, NULL},
+	{"userRateLimitExceeded", EAGAIN, HTTP_MEANS_THROTTLED, NULL},
+	{"RATE_LIMIT_EXCEEDED", EAGAIN, HTTP_MEANS_THROTTLED, NULL},
+	{"RESOURCE_EXHAUSTED", EAGAIN, HTTP_MEANS_THROTTLED, NULL},
 
 	/* again */
-	{"backendError", EIO, GOOGLE_ERROR_TRANSIENT, NULL},
-	{"internalError", EIO, GOOGLE_ERROR_TRANSIENT, NULL},
-	{"INTERNAL", EIO, GOOGLE_ERROR_TRANSIENT, NULL},
+	{"backendError", EIO, HTTP_MEANS_TRANSIENT, NULL},
+	{"internalError", EIO, HTTP_MEANS_TRANSIENT, NULL},
+	{"INTERNAL", EIO, HTTP_MEANS_TRANSIENT, NULL},
+	{NULL},
 };
-
-const struct google_error_meaning *google_error_find(const char *reason)
-{
-	for (size_t i = 0; i < sizeof(meanings) / sizeof(*meanings); i++) {
-		if (!strcmp(meanings[i].reason, reason))
-			return &meanings[i];
-	}
-	return NULL;
-}
-
-void google_error_text(const struct google_error *error, char *ret, size_t size)
-{
-	const struct google_error_meaning *meaning = google_error_find(error->reason);
-	const char *advice = meaning && meaning->advice ? meaning->advice : "";
-	bool has_both = *error->reason && *error->message;
-	snprintf(ret, size, "%s%s%s%s%s", error->reason, has_both ? ": " : "", error->message,
-		 *advice ? "; " : "", advice);
-}
 
 /* "Provided CRC32C ... doesn't match calculated CRC32C ...": its reason is the same as of nonsense. */
 static bool is_other_sum(int status, const struct google_error *error)
@@ -87,17 +70,9 @@ void google_judge(int status, const struct http_headers *headers, const char *bo
 	struct google_error error;
 	if (!google_parse_error(body, n, &error))
 		return;
-	google_error_text(&error, ret->text, sizeof(ret->text));
+	http_meaning_judge(meanings, error.reason, error.message, ret);
 	if (is_other_sum(status, &error)) {
 		ret->err = EIO;
 		ret->is_transient = true;
-		return;
 	}
-	const struct google_error_meaning *meaning = google_error_find(error.reason);
-	if (!meaning)
-		return;
-	ret->err = meaning->err;
-	ret->is_transient = meaning->flags & GOOGLE_ERROR_TRANSIENT;
-	ret->is_throttled = meaning->flags & GOOGLE_ERROR_THROTTLED;
-	ret->is_credential_refused = meaning->flags & GOOGLE_ERROR_CREDENTIALS;
 }

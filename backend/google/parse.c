@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/paging.h"
 #include "cleanup.h"
 #include "clock.h"
 #include "str.h"
@@ -34,33 +35,11 @@ static const char *member(const json_t *object, const char *name)
 	return text_of(json_object_get(object, name));
 }
 
-static bool copy_text(char *to, size_t size, const char *text)
-{
-	size_t n = strlen(text);
-	if (n >= size)
-		return false;
-	memcpy(to, text, n + 1);
-	return true;
-}
-
-/* Fit to stand in a sentence: cut at a character's beginning, blanks for what is not printed. */
-static void copy_sentence(char *to, size_t size, const char *text, size_t n)
-{
-	if (n >= size) {
-		n = size - 1;
-		while (n > 0 && ((unsigned char)text[n] & 0xC0) == 0x80)
-			n--;
-	}
-	for (size_t i = 0; i < n; i++)
-		to[i] = (char)(iscntrl((unsigned char)text[i]) ? ' ' : text[i]);
-	to[n] = '\0';
-}
-
 static int next_token(const json_t *root, char next[static GOOGLE_TOKEN_MAX + 1], struct fault *reterr)
 {
 	json_t *value = json_object_get(root, "nextPageToken");
 	const char *token = text_of(value);
-	if (value && (!token || !copy_text(next, GOOGLE_TOKEN_MAX + 1, token)))
+	if (value && (!token || !str_copy(next, GOOGLE_TOKEN_MAX + 1, token)))
 		return fault_set(reterr, EIO, "the list has a page token that is none");
 	if (!value)
 		*next = '\0';
@@ -109,14 +88,14 @@ bool google_parse_error(const char *text, size_t n, struct google_error *ret)
 	*ret = (struct google_error){0};
 	if (json_is_object(error)) {
 		const char *reason = reason_of(error), *message = member(error, "message");
-		copy_sentence(ret->reason, sizeof(ret->reason), reason, strlen(reason));
-		copy_sentence(ret->message, sizeof(ret->message), message ? message : "",
-			      message ? strlen(message) : 0);
+		str_copy_sentence(ret->reason, sizeof(ret->reason), reason, strlen(reason));
+		str_copy_sentence(ret->message, sizeof(ret->message), message ? message : "",
+				  message ? strlen(message) : 0);
 		return *ret->reason || *ret->message;
 	}
 	if (root || !is_sentence(text, n))
 		return false;
-	copy_sentence(ret->message, sizeof(ret->message), text, n - (text[n - 1] == '\n'));
+	str_copy_sentence(ret->message, sizeof(ret->message), text, n - (text[n - 1] == '\n'));
 	return *ret->message;
 }
 
@@ -178,16 +157,6 @@ static bool version_of(const json_t *object, char ret[static OBJECT_VERSION_MAX 
 	return true;
 }
 
-/* Directly below the prefix (is_deep: anywhere), or its marker; a common prefix is one name longer. */
-static bool is_row(const char *key, const char *prefix, bool is_deep, bool is_prefix)
-{
-	size_t n = strlen(prefix);
-	if (!*key || strlen(key) > OBJECT_KEY_MAX || strncmp(key, prefix, n) != 0)
-		return false;
-	const char *slash = strchr(key + n, '/');
-	return is_prefix ? slash && !slash[1] : !slash || is_deep;
-}
-
 /* What a sink said is the result; -EIO of ours comes with a sentence. */
 static int take_row(const json_t *name, const json_t *item, const char *prefix, bool is_deep,
 		    object_sink sink, void *arg, struct fault *reterr)
@@ -196,7 +165,7 @@ static int take_row(const json_t *name, const json_t *item, const char *prefix, 
 	char version[OBJECT_VERSION_MAX + 1];
 	if (json_is_string(name) && !entry.key)
 		return 0; /* has a NUL */
-	bool is_right = entry.key && is_row(entry.key, prefix, is_deep, entry.is_prefix);
+	bool is_right = entry.key && paging_is_row(entry.key, prefix, is_deep, entry.is_prefix);
 	if (is_right && item) {
 		is_right = version_of(item, version) && size_of(item, &entry.size_bytes);
 		entry.version = version;
@@ -265,7 +234,7 @@ static int take_object(const json_t *object, struct object_detail *ret, char crc
 		object_detail_release(&detail);
 		return fault_set(reterr, ENOMEM, "an object's facts: %s", strerror(ENOMEM));
 	}
-	if (!crc || !copy_text(crc32c, GOOGLE_CRC_MAX, crc))
+	if (!crc || !str_copy(crc32c, GOOGLE_CRC_MAX, crc))
 		*crc32c = '\0';
 	*ret = detail;
 	return 0;
@@ -287,7 +256,7 @@ int google_parse_rewrite(const char *json, size_t n, struct google_rewrite *ret,
 	const char *token = member(root, "rewriteToken");
 	char crc[GOOGLE_CRC_MAX];
 	bool is_right = rewrite.is_done ||
-			(token && *token && copy_text(rewrite.token, sizeof(rewrite.token), token) &&
+			(token && *token && str_copy(rewrite.token, sizeof(rewrite.token), token) &&
 			 number_of(root, "totalBytesRewritten", 0, &rewrite.n_rewritten));
 	if (!is_right)
 		return fault_set(reterr, EIO, "Cloud Storage answered something that is no state of a copy");

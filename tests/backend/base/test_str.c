@@ -230,3 +230,25 @@ Test(str, prefix_and_suffix)
 	cr_expect(str_has_suffix("abc", "bc"));
 	cr_expect(not(str_has_suffix("c", "bc")));
 }
+
+Test(str, copies_fit_or_are_not_made)
+{
+	char text[4] = "old";
+
+	cr_expect(not(str_copy(text, sizeof(text), "1234")));
+	cr_expect(eq(str, text, "old"));
+	cr_expect(str_copy(text, sizeof(text), "123"));
+	cr_expect(eq(str, text, "123"));
+}
+
+Test(str, a_sentence_is_cut_between_characters)
+{
+	char text[6];
+
+	str_copy_sentence(text, sizeof(text), "a\nb\tc", 5);
+	cr_expect(eq(str, text, "a b c"));
+	str_copy_sentence(text, sizeof(text), "abcd\xC3\xBC!", 7);
+	cr_expect(eq(str, text, "abcd"));
+	str_copy_sentence(text, sizeof(text), "rest", 2);
+	cr_expect(eq(str, text, "re"));
+}
