@@ -7,6 +7,7 @@
 
 #include "aws/parts.h"
 #include "base/crc32c.h"
+#include "checksum.h"
 
 enum { AWS_COMPLETE_TRIES = 5, AWS_COMPLETE_PAUSE_MS = 250 };
 
@@ -46,7 +47,7 @@ static char *upload_crc(const struct aws_upload *upload, char ret[static AWS_CRC
 	if (upload->copy)
 		return ret;
 	for (unsigned i = 0; i < upload->n_parts; i++)
-		crc = crc32c_join(crc, upload->part[i].crc, upload->part[i].n);
+		crc = (uint32_t)checksum_join(CHECKSUM_CRC32C, crc, upload->part[i].crc, upload->part[i].n);
 	return crc32c_text(crc, ret);
 }
 

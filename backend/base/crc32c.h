@@ -10,9 +10,6 @@ enum { CRC32C_TEXT_MAX = 12 };
 /* Goes on from `crc`; 0 is the start. */
 uint32_t crc32c_add(uint32_t crc, const void *bytes, size_t n);
 
-/* Of a text in two parts: `first` of the one, `second` of the other, which has `n_second` bytes. */
-uint32_t crc32c_join(uint32_t first, uint32_t second, int64_t n_second);
-
 /* Of `n` bytes of a file from `at` on; -EIO if the file ends before, or what pread says. */
 int crc32c_file(int fd, int64_t at, int64_t n, uint32_t *ret);
 

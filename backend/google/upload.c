@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/crc32c.h"
+#include "checksum.h"
 #include "clock.h"
 #include "google/google.h"
 #include "http/range.h"
@@ -240,7 +241,8 @@ static int session_next(struct google_session *session, int64_t *ret, struct fau
 		if (r < 0)
 			return fault_set(reterr, -r, "write %s: the bytes to send cannot be read: %s",
 					 session->key, strerror(-r));
-		session->sum = crc32c_join(session->sum, sum, n - session->n_summed);
+		session->sum =
+			(uint32_t)checksum_join(CHECKSUM_CRC32C, session->sum, sum, n - session->n_summed);
 		session->n_summed = n;
 	}
 	*ret = n - at;
