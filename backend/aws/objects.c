@@ -135,24 +135,25 @@ int aws_object_get(struct backend *be, const char *bucket, const char *key, stru
 /* ---- reading ---- */
 
 /* The one that costs the least. A sum of parts' sums ("...-3", COMPOSITE) is none of the bytes. */
-static enum http_sum_kind aws_find_sum(const struct http_headers *headers, char ret[static HTTP_SUM_TEXT_MAX])
+static void aws_find_sum(const struct http_headers *headers, struct checksum *ret)
 {
-	static const struct {
-		const char *header;
-		enum http_sum_kind kind;
-	} known[] = {{"x-amz-checksum-crc32c", HTTP_SUM_CRC32C},
-		     {"x-amz-checksum-crc64nvme", HTTP_SUM_CRC64NVME},
-		     {"x-amz-checksum-sha256", HTTP_SUM_SHA256}};
+	static const char *const header[CHECKSUM_MAX] = {
+		[CHECKSUM_CRC32C] = "x-amz-checksum-crc32c",
+		[CHECKSUM_CRC32] = "x-amz-checksum-crc32",
+		[CHECKSUM_CRC64NVME] = "x-amz-checksum-crc64nvme",
+		[CHECKSUM_SHA256] = "x-amz-checksum-sha256",
+	};
 	const char *type = http_headers_get(headers, "x-amz-checksum-type");
-	for (size_t i = 0; i < sizeof(known) / sizeof(*known) && (!type || strcmp(type, "COMPOSITE") != 0);
-	     i++) {
-		const char *text = http_headers_get(headers, known[i].header);
-		if (text && !strchr(text, '-') && strlen(text) < HTTP_SUM_TEXT_MAX) {
-			(void)snprintf(ret, HTTP_SUM_TEXT_MAX, "%s", text);
-			return known[i].kind;
+	if (type && strcmp(type, "COMPOSITE") == 0)
+		return;
+	for (int kind = CHECKSUM_NONE + 1; kind < CHECKSUM_MAX; kind++) {
+		const char *text = http_headers_get(headers, header[kind]);
+		if (text && !strchr(text, '-') && strlen(text) < CHECKSUM_TEXT_MAX) {
+			ret->kind = (enum checksum_kind)kind;
+			(void)snprintf(ret->text, CHECKSUM_TEXT_MAX, "%s", text);
+			return;
 		}
 	}
-	return HTTP_SUM_NONE;
 }
 
 int aws_object_read(struct backend *be, const char *bucket, const char *key, const char *version, int64_t at,

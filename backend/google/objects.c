@@ -79,15 +79,15 @@ static int google_compare(struct google *google, const char *bucket, const char 
 /* ---- reading ---- */
 
 /* The header may come more than once. */
-static enum http_sum_kind google_find_sum(const struct http_headers *headers,
-					  char ret[static HTTP_SUM_TEXT_MAX])
+static void google_find_sum(const struct http_headers *headers, struct checksum *ret)
 {
 	for (size_t i = 0; i < headers->n; i++) {
 		const struct http_header *header = &headers->header[i];
-		if (!strcasecmp(header->name, "X-Goog-Hash") && google_parse_hash(header->value, ret))
-			return HTTP_SUM_CRC32C;
+		if (!strcasecmp(header->name, "X-Goog-Hash") && google_parse_hash(header->value, ret->text)) {
+			ret->kind = CHECKSUM_CRC32C;
+			return;
+		}
 	}
-	return HTTP_SUM_NONE;
 }
 
 static int google_read(struct google *google, struct google_call *call, struct http_range *range,

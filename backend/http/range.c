@@ -32,19 +32,25 @@ static bool is_wanted(struct http_range *range, const char *text)
 static int on_begin(void *arg, int status, const struct http_headers *headers)
 {
 	struct http_range *range = arg;
-	char told[HTTP_SUM_TEXT_MAX];
+	struct checksum told = {0};
 	if (status != 206 || !is_wanted(range, http_headers_get(headers, "Content-Range")))
 		return -EIO;
 	bool is_whole = range->at == 0 && range->size_bytes <= range->n;
-	enum http_sum_kind kind =
-		is_whole && range->find_sum ? range->find_sum(headers, told) : HTTP_SUM_NONE;
-	return http_sum_begin(&range->sum, kind, told);
+	if (range->find_sum && (is_whole || range->ret_sum))
+		range->find_sum(headers, &told);
+	if (range->ret_sum)
+		*range->ret_sum = told;
+	return http_sum_begin(&range->sum, is_whole ? &told : &(struct checksum){0});
 }
 
 static int on_bytes(void *arg, int64_t at, const void *bytes, size_t n)
 {
 	struct http_range *range = arg;
 	http_sum_add(&range->sum, bytes, n);
+	range->is_wrong =
+		at + (int64_t)n == range->size_bytes && !http_sum_is_right(&range->sum, range->came);
+	if (range->is_wrong)
+		return -EIO;
 	if (at + (int64_t)n <= range->n_given)
 		return 0;
 	int64_t n_known = range->n_given > at ? range->n_given - at : 0; /* of an attempt before this one */
@@ -72,20 +78,21 @@ void http_range_prepare(struct http_range *range, struct http_request *request,
 int http_range_finish(struct http_range *range, int r, const struct http_reply *reply, const char *what,
 		      struct fault *reterr)
 {
-	char text[HTTP_SUM_TEXT_MAX];
 	if (reply->status == 416)
 		return 0;
+	if (r == 0 && range->is_kept) {
+		http_sum_add(&range->sum, reply->body.data, reply->body.len);
+		range->is_wrong = !http_sum_is_right(&range->sum, range->came);
+	}
+	if (range->is_wrong)
+		return fault_set(reterr, EIO,
+				 "read %s: the bytes that came have the %s %s, the object has %s", what,
+				 checksum_name(range->sum.told.kind), range->came, range->sum.told.text);
 	if (r == -EFBIG)
 		return fault_set(reterr, EIO, "read %s: the service answered with more than was asked for",
 				 what);
 	if (r < 0)
 		return r;
-	if (range->is_kept)
-		http_sum_add(&range->sum, reply->body.data, reply->body.len);
-	if (!http_sum_is_right(&range->sum, text))
-		return fault_set(reterr, EIO,
-				 "read %s: the bytes that came have the %s %s, the object has %s", what,
-				 http_sum_name(&range->sum), text, range->sum.told);
 	return range->is_kept && reply->body.len > 0
 		       ? range->sink(range->arg, reply->body.data, reply->body.len)
 		       : 0;

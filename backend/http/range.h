@@ -10,9 +10,8 @@
 
 enum { HTTP_RANGE_CHECKED_MAX = 1 << 20 };
 
-/* The sum that an answer tells of the whole object, HTTP_SUM_NONE if none; its text goes to `ret`. */
-typedef enum http_sum_kind (*http_sum_find)(const struct http_headers *headers,
-					    char ret[static HTTP_SUM_TEXT_MAX]);
+/* The sum that an answer tells of the whole object; `ret` is zeroed. */
+typedef void (*http_sum_find)(const struct http_headers *headers, struct checksum *ret);
 
 /* As bytes_sink of backend.h. */
 typedef int (*http_range_sink)(void *arg, const void *bytes, size_t n);
@@ -21,6 +20,8 @@ struct http_range {
 	http_range_sink sink;
 	void *arg;
 	http_sum_find find_sum; /* may be NULL */
+	struct checksum *
+		ret_sum; /* where answers of parts tell it, too: gets it before the sink gets a byte. May be NULL */
 	int64_t at, n; /* wanted; n > 0. Cut by http_range_prepare at the last offset that there can be */
 
 	/* range.c's; of the answer under way, on the http thread */
@@ -28,6 +29,8 @@ struct http_range {
 	struct http_sum sum; /* of an answer that is the whole object */
 	int64_t n_given;     /* to the sink, over all attempts */
 	bool is_kept;        /* a short read from the beginning: nobody gets a byte before it was compared */
+	bool is_wrong;
+	char came[CHECKSUM_TEXT_MAX]; /* the sum of what came */
 };
 
 enum { HTTP_RANGE_TEXT_MAX = 64 };
@@ -37,7 +40,8 @@ void http_range_prepare(struct http_range *range, struct http_request *request,
 			char ret[static HTTP_RANGE_TEXT_MAX]);
 
 /*
- * What http_perform came to: -EIO too when the range was the whole object, and its sum is another than the service tells.
+ * What http_perform came to: -EIO too when the range was the whole object, and its sum is another than the service tells;
+ * then the sink has not got its last bytes.
  * 0 too for a range that begins where the object ends. `what`: in sentences.
  */
 int http_range_finish(struct http_range *range, int r, const struct http_reply *reply, const char *what,

@@ -21,23 +21,22 @@ static int take(void *arg, const void *bytes, size_t n)
 static char text[HTTP_RANGE_TEXT_MAX];
 
 /* A header named as the sum. */
-static enum http_sum_kind find_sum(const struct http_headers *headers, char ret[static HTTP_SUM_TEXT_MAX])
+static void find_sum(const struct http_headers *headers, struct checksum *ret)
 {
-	static const char *const name[] = {"", "crc32c", "crc64nvme", "sha256"};
-	for (size_t i = HTTP_SUM_CRC32C; i <= HTTP_SUM_SHA256; i++) {
-		const char *value = http_headers_get(headers, name[i]);
-		if (value) {
-			(void)snprintf(ret, HTTP_SUM_TEXT_MAX, "%s", value);
-			return (enum http_sum_kind)i;
+	static const char *const name[CHECKSUM_MAX] = {"", "crc32c", "crc32", "crc64nvme", "sha256"};
+	for (int kind = CHECKSUM_CRC32C; kind < CHECKSUM_MAX; kind++) {
+		const char *value = http_headers_get(headers, name[kind]);
+		if (value && !ret->kind) {
+			(void)snprintf(ret->text, CHECKSUM_TEXT_MAX, "%s", value);
+			ret->kind = (enum checksum_kind)kind;
 		}
 	}
-	return HTTP_SUM_NONE;
 }
 
-static int read_range(int64_t at, int64_t n, struct str *got)
+static int read_telling(int64_t at, int64_t n, struct str *got, struct checksum *ret_sum)
 {
 	cleanup_http_range struct http_range range = {
-		.sink = take, .arg = got, .find_sum = find_sum, .at = at, .n = n};
+		.sink = take, .arg = got, .find_sum = find_sum, .ret_sum = ret_sum, .at = at, .n = n};
 	struct http_request request = {.url = "/o", .is_repeatable = true};
 
 	http_range_prepare(&range, &request, text);
@@ -49,6 +48,11 @@ static int read_range(int64_t at, int64_t n, struct str *got)
 	http_reply_release(&world.reply);
 	int r = http_perform(world.client, &request, &world.reply, &world.fault);
 	return http_range_finish(&range, r, &world.reply, "o", &world.fault);
+}
+
+static int read_range(int64_t at, int64_t n, struct str *got)
+{
+	return read_telling(at, n, got, NULL);
 }
 
 #define DIGITS                                                                                  \
@@ -91,10 +95,11 @@ Test(http_range, a_short_read_is_compared_before_anybody_gets_it)
 {
 	cleanup_str struct str got = {0};
 
-	static const char *const right[] = {"crc32c: 4waSgw==", "crc64nvme: rosUhgp5mIg=",
+	static const char *const right[] = {"crc32c: 4waSgw==", "crc32: y/Q5Jg==", "crc64nvme: rosUhgp5mIg=",
 					    "sha256: FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU="},
-				 *const wrong[] = {"crc32c: AAAAAA==", "crc64nvme: rosUhgp5mIk=",
-						   "sha256: FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiA="};
+				 *const wrong[] = {
+					 "crc32c: AAAAAA==", "crc32: y/Q5Jw==", "crc64nvme: rosUhgp5mIk=",
+					 "sha256: FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiA="};
 	char header[2][200];
 
 	for (size_t i = 0; i < sizeof(right) / sizeof(*right); i++) {
@@ -127,6 +132,41 @@ Test(http_range, a_sum_is_of_the_whole_only)
 	cr_expect(zero(int, read_range(0, 5, &got)), "%s", world.fault.text);
 	cr_expect(zero(int, read_range(5, 5, &got)), "%s", world.fault.text);
 	cr_expect(eq(str, got.data, "123456789"));
+}
+
+Test(http_range, of_a_long_one_with_another_sum_the_end_is_not_given)
+{
+	enum { N = 3 << 20 };
+	static const char *const wrong[] = {"crc32c: AAAAAA==",
+					    "sha256: FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiA="};
+	char header[200];
+
+	for (int i = 0; i < 2; i++) {
+		cleanup_str struct str got = {0};
+		(void)snprintf(header, sizeof(header), "Content-Range: bytes 0-3145727/3145728\r\n%s\r\n",
+			       wrong[i]);
+		script({.status = 206, .headers = header, .n_body = N});
+		cr_expect(eq(int, read_range(0, N, &got), -EIO));
+		cr_expect(lt(sz, got.len, N));
+		cr_expect(ne(ptr, strstr(world.fault.text, strchr(wrong[i], ' ') + 1), NULL), "%s",
+			  world.fault.text);
+	}
+}
+
+Test(http_range, answers_of_parts_tell_the_sum_of_the_whole)
+{
+	cleanup_str struct str got = {0};
+	struct checksum sum = {0};
+
+	script({.status = 206,
+		.headers = "Content-Range: bytes 5-8/9\r\ncrc32c: 4waSgw==\r\n",
+		.body = "6789"},
+	       {.status = 206, .headers = "Content-Range: bytes 5-8/9\r\n", .body = "6789"});
+	cr_expect(zero(int, read_telling(5, 5, &got, &sum)), "%s", world.fault.text);
+	cr_expect(eq(int, sum.kind, CHECKSUM_CRC32C));
+	cr_expect(eq(str, sum.text, "4waSgw=="));
+	cr_expect(zero(int, read_telling(5, 5, &got, &sum)), "%s", world.fault.text);
+	cr_expect(eq(int, sum.kind, CHECKSUM_NONE));
 }
 
 Test(http_range, what_breaks_off_goes_on)
