@@ -6,39 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "answers.h"
 #include "cleanup.h"
-#include "str.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static const char prefix[] = "d/";
 
 static int take_bucket(void *arg, const char *name, const char *region)
 {
 	if (!*name || strlen(region) >= AWS_REGION_MAX)
 		abort();
 	return 0;
-}
-
-/* Each row lies below the prefix, and directly there unless all are asked for. */
-static int take_object(void *arg, const struct object_entry *object)
-{
-	const bool *is_deep = arg;
-	const char *below = object->key + strlen(prefix);
-	const char *slash = strchr(below, '/');
-	if (!str_has_prefix(object->key, prefix) || strlen(object->key) > OBJECT_KEY_MAX ||
-	    strlen(object->version) > OBJECT_VERSION_MAX || object->size_bytes < 0)
-		abort();
-	if (object->is_prefix ? !slash || slash[1] : (slash && !*is_deep) || !*object->version)
-		abort();
-	return 0;
-}
-
-static void check(int r, const struct fault *fault)
-{
-	bool is_told = r == 0 ? fault->err == 0 : fault->err == -r && *fault->text;
-	if (r > 0 || !is_told)
-		abort();
 }
 
 static void parse_error(const char *xml, size_t n)

@@ -7,6 +7,7 @@
 #include "auth/sigv4.h"
 #include "cleanup.h"
 #include "str.h"
+#include "threads.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -15,14 +16,6 @@
 #include <string.h>
 
 enum { N_THREADS = 16, N_ROUNDS = 50 };
-
-#define must(condition)                                                                           \
-	do {                                                                                      \
-		if (!(condition)) {                                                               \
-			fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition); \
-			_exit(1);                                                                 \
-		}                                                                                 \
-	} while (0)
 
 static const int64_t minute = 60000000000;
 

@@ -3,6 +3,7 @@
 #include "http/http.h"
 #include "http/tuning.h"
 #include "server.h"
+#include "threads.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -11,14 +12,6 @@
 #include <unistd.h>
 
 enum { N_WORKERS = 16, N_REQUESTS = 120, N_BYTES = 100000 };
-
-#define must(condition)                                                                           \
-	do {                                                                                      \
-		if (!(condition)) {                                                               \
-			fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition); \
-			_exit(1);                                                                 \
-		}                                                                                 \
-	} while (0)
 
 static struct {
 	/* immutable once threads run */

@@ -1,53 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* What S3 and the way to it can do wrong, by a server that does it; and what is asked of it, word for word. */
-#include "backend.h"
+#include "cloud.h"
 
-#include <criterion/criterion.h>
-#include <criterion/new/assert.h>
 #include <errno.h>
-#include <stdatomic.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 
-#include "base/crc32c.h"
-#include "scratch.h"
-#include "server.h"
-#include "str.h"
-
-enum { MIB = 1 << 20, KEPT_MAX = 512 };
-
-static struct server *server;
-static struct backend *be;
-static struct fault fault;
-static char state_dir[300];
-
-/* Answers are borrowed by the server, which runs to the end of the test. */
-static char *kept[KEPT_MAX];
-static atomic_size_t n_kept;
-
-static const char *keep(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static const char *keep(const char *format, ...)
-{
-	va_list ap;
-	size_t i = atomic_fetch_add(&n_kept, 1);
-
-	if (i >= KEPT_MAX)
-		abort();
-	va_start(ap, format);
-	if (vasprintf(&kept[i], format, ap) < 0)
-		abort();
-	va_end(ap);
-	return kept[i];
-}
+enum { MIB = 1 << 20 };
 
 static void open_backend(void)
 {
-	cleanup_json json_t *options =
-		json_pack("{s:s, s:s}", "endpoint", server_url(server), "bucket", "mine");
-	const struct backend_conf conf = {.name = "remote", .state_dir = state_dir, .options = options};
+	json_t *options = json_pack("{s:s, s:s}", "endpoint", server_url(server), "bucket", "mine");
 
-	cr_assert(zero(int, backend_open("aws", &conf, &be, &fault)), "%s", fault.text);
+	cr_assert(zero(int, cloud_open("aws", options)), "%s", fault.text);
 }
 
 static void write_keys(const char *id)
@@ -61,87 +26,32 @@ static void write_keys(const char *id)
 
 static void set_up(void)
 {
-	int dir = scratch_open();
-
-	cr_assert(zero(int, mkdirat(dir, "state", 0700)));
-	snprintf(state_dir, sizeof(state_dir), "%s/state", scratch_path);
 	static const char *const unset[] = {"AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "AWS_PROFILE",
 					    "http_proxy"};
+	cleanup_free char *path = NULL;
+
+	cloud_start();
 	for (size_t i = 0; i < sizeof(unset) / sizeof(*unset); i++)
 		unsetenv(unset[i]);
-	cleanup_free char *path = NULL;
 	cr_assert(str_format(&path, "%s/credentials", scratch_path) == 0);
 	setenv("AWS_SHARED_CREDENTIALS_FILE", path, 1);
 	setenv("AWS_CONFIG_FILE", "/nonexistent/config", 1);
 	setenv("AWS_REGION", "us-east-1", 1);
 	setenv("AWS_EC2_METADATA_DISABLED", "true", 1);
 	write_keys("FIRSTKEY");
-	cr_assert(zero(int, server_new(&server)));
 	open_backend();
 }
 
-static void tear_down(void)
-{
-	backend_close(be);
-	server_free(server);
-	for (size_t i = 0; i < n_kept; i++)
-		free(kept[i]);
-	scratch_close();
-}
-
-TestSuite(aws_faults, .init = set_up, .fini = tear_down, .timeout = 60);
-
-#define script(...)                                                                   \
-	do {                                                                          \
-		static const struct server_answer script_[] = {__VA_ARGS__};          \
-		server_script(server, script_, sizeof(script_) / sizeof(script_[0])); \
-	} while (0)
+TestSuite(aws_faults, .init = set_up, .fini = cloud_stop, .timeout = 60);
 
 #define ERROR(code) "<Error><Code>" code "</Code><Message>it is so</Message></Error>"
 
-static bool is(const struct server_request *request, const char *method, const char *part)
-{
-	return strcmp(request->method, method) == 0 && strstr(request->target, part);
-}
-
-static unsigned count(const char *method, const char *part)
-{
-	unsigned n = 0;
-
-	for (size_t i = 0; i < server_n_requests(server); i++)
-		n += is(server_request(server, i), method, part);
-	return n;
-}
-
-static const char *header(size_t nth, const char *name)
-{
-	static char text[2000];
-	const struct server_request *request = server_request(server, nth);
-
-	cr_assert(ne(ptr, (void *)request, NULL));
-	return server_request_header(request, name, text, sizeof(text)) ? text : "";
-}
-
 /* ---- reading ---- */
-
-static int take_bytes(void *arg, const void *bytes, size_t n)
-{
-	return str_append_n(arg, bytes, n);
-}
 
 static int read_object(int64_t at, int64_t n, struct str *ret)
 {
 	fault = (struct fault){0};
 	return backend_object_read(be, "data", "k", "v1", at, n, take_bytes, ret, &fault);
-}
-
-static bool is_served(const struct str *got, int64_t at)
-{
-	for (size_t i = 0; i < got->len; i++) {
-		if ((unsigned char)got->data[i] != server_byte(at + (int64_t)i))
-			return false;
-	}
-	return true;
 }
 
 #define SLOW_DOWN                                        \
@@ -350,12 +260,6 @@ Test(aws_faults, being_sent_around_ends)
 
 /* ---- listings ---- */
 
-static int count_row(void *arg, const struct object_entry *object)
-{
-	*(unsigned *)arg += 1;
-	return 0;
-}
-
 static unsigned cycle;
 
 static void list_for_ever(void *arg, const struct server_request *request, struct server_answer *ret)
@@ -367,22 +271,6 @@ static void list_for_ever(void *arg, const struct server_request *request, struc
 			     "<Size>1</Size></Contents><NextContinuationToken>token%u</NextContinuationToken>"
 			     "</ListBucketResult>",
 			     atomic_fetch_add(&n, 1) % cycle)};
-}
-
-/* Pages until it ends, which must be within a few rounds. */
-static int list_all(unsigned pages_max)
-{
-	struct object_page page = {0};
-	unsigned n_rows = 0;
-
-	for (unsigned i = 0; i < pages_max; i++) {
-		char cursor[OBJECT_CURSOR_MAX + 1];
-		memcpy(cursor, page.cursor, sizeof(cursor));
-		int r = backend_objects(be, "data", "", cursor, 1000, count_row, &n_rows, &page, &fault);
-		if (r < 0 || !page.has_more)
-			return r;
-	}
-	return 1;
 }
 
 Test(aws_faults, the_same_token_for_ever_ends)
@@ -415,11 +303,6 @@ Test(aws_faults, a_page_that_is_none)
 	cr_expect(eq(uint, n_rows, 0));
 }
 
-static int take_name(void *arg, const char *name)
-{
-	return str_printf(arg, "%s ", name);
-}
-
 Test(aws_faults, who_may_not_list_buckets_sees_the_own_one)
 {
 	cleanup_str struct str names = {0};
@@ -443,28 +326,6 @@ Test(aws_faults, lists_of_buckets_have_pages)
 }
 
 /* ---- writing ---- */
-
-static int object_of(size_t n)
-{
-	int fd = memfd_create("object", MFD_CLOEXEC);
-	cleanup_free char *bytes = malloc(n + 1);
-
-	for (size_t i = 0; i < n; i++)
-		bytes[i] = (char)server_byte((int64_t)i);
-	cr_assert(ge(int, fd, 0));
-	cr_assert(zero(int, file_write_fd(fd, bytes, n)));
-	return fd;
-}
-
-static const char *crc_of(size_t n)
-{
-	cleanup_close int fd = object_of(n);
-	char text[CRC32C_TEXT_MAX];
-	uint32_t crc = 0;
-
-	cr_assert(zero(int, crc32c_file(fd, 0, (int64_t)n, &crc)));
-	return keep("%s", crc32c_text(crc, text));
-}
 
 static int put_object(size_t n, const char *if_version)
 {

@@ -2,28 +2,9 @@
 /* Answers of S3 as values: every ok-KIND.xml of the fixtures is taken, every bad-KIND.xml refused. */
 #include "aws/parse.h"
 
-#include <criterion/criterion.h>
-#include <criterion/new/assert.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <string.h>
+#include "fixtures.h"
 
-#include "cleanup.h"
-#include "file.h"
-#include "str.h"
-
-static struct fault fault;
 static char next[AWS_TOKEN_MAX + 1];
-
-static char *fixture(const char *name, size_t *ret_n)
-{
-	cleanup_free char *path = NULL;
-	char *text = NULL;
-
-	cr_assert(zero(int, str_format(&path, "%s/%s", FIXTURES, name)));
-	cr_assert(zero(int, file_read_all(AT_FDCWD, path, 1 << 20, &text, ret_n)), "%s", path);
-	return text;
-}
 
 /* ---- what a listing told, as text ---- */
 
@@ -60,25 +41,7 @@ static int parse(const char *kind, const char *xml, size_t n, struct str *told)
 
 Test(aws_parse, fixtures)
 {
-	cleanup_closedir DIR *dir = opendir(FIXTURES);
-	unsigned n_ok = 0, n_bad = 0;
-
-	cr_assert(ne(ptr, dir, NULL));
-	for (struct dirent *entry; (entry = readdir(dir));) {
-		if (!str_has_suffix(entry->d_name, ".xml"))
-			continue;
-		size_t n = 0;
-		cleanup_free char *xml = fixture(entry->d_name, &n);
-		cleanup_str struct str told = {0};
-		bool is_ok = str_has_prefix(entry->d_name, "ok-");
-		fault = (struct fault){0};
-		int r = parse(entry->d_name + (is_ok ? 3 : 4), xml, n, &told);
-		cr_expect(eq(int, r, is_ok ? 0 : -EIO), "%s", entry->d_name);
-		cr_expect(eq(int, fault.err, is_ok ? 0 : EIO), "%s", entry->d_name);
-		*(is_ok ? &n_ok : &n_bad) += 1;
-	}
-	cr_expect(gt(uint, n_ok, 8));
-	cr_expect(gt(uint, n_bad, 20));
+	fixtures_judged(".xml", parse, 9, 21);
 }
 
 /* Every beginning of every fixture: what is cut is refused or whole, and nothing is read beyond it. */
@@ -87,17 +50,8 @@ Test(aws_parse, cut_anywhere, .timeout = 120)
 	static const char *const names[] = {"ok-buckets.xml", "ok-objects.xml", "ok-upload.xml",
 					    "ok-made-complete.xml", "ok-error-region.xml"};
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-		size_t n = 0;
-		cleanup_free char *xml = fixture(names[i], &n);
-		for (size_t cut = 0; cut + 1 < n; cut++) {
-			cleanup_free char *part = malloc(cut + 1);
-			cleanup_str struct str told = {0};
-			memcpy(part, xml, cut);
-			cr_expect(eq(int, parse(names[i] + 3, part, cut, &told), -EIO), "%s cut at %zu",
-				  names[i], cut);
-		}
-	}
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		fixture_cut(names[i], parse, 1);
 }
 
 Test(aws_parse, buckets_with_their_regions)

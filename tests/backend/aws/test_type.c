@@ -1,25 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* A remote of type aws: its options, its regions and places, and what `trainfs check` is told. */
-#include "backend.h"
+#include "cloud.h"
 
-#include <criterion/criterion.h>
-#include <criterion/new/assert.h>
 #include <errno.h>
 #include <string.h>
 
-#include "scratch.h"
-#include "server.h"
-#include "str.h"
-
-static struct backend *be;
-static struct fault fault;
-static char state_dir[300];
-static struct server *server;
-
 static void set_up(void)
 {
-	scratch_open();
-	snprintf(state_dir, sizeof(state_dir), "%s", scratch_path);
+	cloud_start();
 	unsetenv("AWS_PROFILE");
 	setenv("AWS_CONFIG_FILE", "/nonexistent/config", 1);
 	setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent/credentials", 1);
@@ -28,33 +16,16 @@ static void set_up(void)
 	setenv("AWS_EC2_METADATA_DISABLED", "true", 1);
 	unsetenv("AWS_REGION");
 	unsetenv("AWS_DEFAULT_REGION");
-	cr_assert(zero(int, server_new(&server)));
 }
 
-static void tear_down(void)
-{
-	backend_close(be);
-	server_free(server);
-	scratch_close();
-}
-
-TestSuite(aws_type, .init = set_up, .fini = tear_down, .timeout = 60);
-
-static int open_with(json_t *options)
-{
-	cleanup_json json_t *held = options;
-	const struct backend_conf conf = {.name = "remote", .state_dir = state_dir, .options = held};
-
-	cr_assert(ne(ptr, held, NULL));
-	fault = (struct fault){0};
-	return backend_open("aws", &conf, &be, &fault);
-}
+TestSuite(aws_type, .init = set_up, .fini = cloud_stop, .timeout = 60);
 
 Test(aws_type, options_that_are_right)
 {
-	cr_expect(zero(int, open_with(json_pack("{s:s, s:s, s:s, s:s, s:{s:s}}", "profile", "p", "region",
-						"eu-west-1", "bucket", "my-bucket", "role", "SageMakerRole",
-						"endpoints", "s3", server_url(server)))),
+	cr_expect(zero(int,
+		       cloud_open("aws", json_pack("{s:s, s:s, s:s, s:s, s:{s:s}}", "profile", "p", "region",
+						   "eu-west-1", "bucket", "my-bucket", "role",
+						   "SageMakerRole", "endpoints", "s3", server_url(server)))),
 		  "%s", fault.text);
 	cr_expect(backend_has_buckets(be));
 	cr_expect(not(backend_bucket_is_dir(be)));
@@ -72,7 +43,8 @@ Test(aws_type, options_that_are_wrong_are_named)
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
-		cr_expect(eq(int, open_with(json_loads(rows[i][1], 0, NULL)), -EINVAL), "%s", rows[i][1]);
+		cr_expect(eq(int, cloud_open("aws", json_loads(rows[i][1], 0, NULL)), -EINVAL), "%s",
+			  rows[i][1]);
 		cr_expect(ne(ptr, strstr(fault.text, rows[i][0]), NULL), "%s", fault.text);
 	}
 }
@@ -90,7 +62,8 @@ Test(aws_type, somebody_s_own_place_needs_no_region)
 	unsigned n = 0;
 
 	server_script(server, &answer, 1);
-	cr_assert(zero(int, open_with(json_pack("{s:s}", "endpoint", server_url(server)))), "%s", fault.text);
+	cr_assert(zero(int, cloud_open("aws", json_pack("{s:s}", "endpoint", server_url(server)))), "%s",
+		  fault.text);
 	cr_expect(zero(int, backend_bucket_list(be, count_name, &n, &fault)), "%s", fault.text);
 	char *proof = server_request_header(server_request(server, 0), "Authorization", text, sizeof(text));
 	cr_expect(ne(ptr, strstr(proof, "/us-east-1/s3/aws4_request"), NULL), "%s", proof);
@@ -100,17 +73,12 @@ Test(aws_type, aws_itself_needs_one)
 {
 	unsigned n = 0;
 
-	cr_assert(zero(int, open_with(json_object())), "%s", fault.text);
+	cr_assert(zero(int, cloud_open("aws", json_object())), "%s", fault.text);
 	cr_expect(eq(int, backend_bucket_list(be, count_name, &n, &fault), -EINVAL));
 	cr_expect(ne(ptr, strstr(fault.text, "region"), NULL), "%s", fault.text);
 }
 
 /* ---- trainfs check */
-
-static void take_line(void *arg, bool is_ok, const char *line)
-{
-	str_printf(arg, "%s %s\n", is_ok ? "ok" : "WRONG", line);
-}
 
 static void serve(void *arg, const struct server_request *request, struct server_answer *ret)
 {
@@ -135,16 +103,11 @@ static void serve(void *arg, const struct server_request *request, struct server
 
 static char *checked(bool may_write)
 {
-	cleanup_str struct str lines = {0};
-	char *text = NULL;
-
 	server_answer_with(server, serve, may_write ? server : NULL);
-	cr_assert(zero(int, open_with(json_pack("{s:s, s:s, s:s}", "endpoint", server_url(server), "bucket",
-						"my-bucket", "region", "eu-west-1"))),
+	cr_assert(zero(int, cloud_open("aws", json_pack("{s:s, s:s, s:s}", "endpoint", server_url(server),
+							"bucket", "my-bucket", "region", "eu-west-1"))),
 		  "%s", fault.text);
-	backend_check(be, take_line, &lines);
-	cr_assert(zero(int, str_steal(&lines, &text)));
-	return text;
+	return cloud_check();
 }
 
 Test(aws_type, check_says_what_may_be_done)

@@ -1,51 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* What Cloud Storage and the way to it can do wrong, by a server that does it; and what is asked of it, word for word. */
-#include "backend.h"
+#include "cloud.h"
 
-#include <criterion/criterion.h>
-#include <criterion/new/assert.h>
 #include <errno.h>
-#include <stdatomic.h>
 #include <string.h>
-#include <sys/mman.h>
 
-#include "base/crc32c.h"
-#include "scratch.h"
-#include "server.h"
-#include "str.h"
-
-enum { MIB = 1 << 20, KEPT_MAX = 512 };
-
-static struct server *server;
-static struct backend *be;
-static struct fault fault;
-static char state_dir[300];
-
-/* Answers are borrowed by the server, which runs to the end of the test. */
-static char *kept[KEPT_MAX];
-static atomic_size_t n_kept;
-
-static const char *keep(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static const char *keep(const char *format, ...)
-{
-	va_list ap;
-	size_t i = atomic_fetch_add(&n_kept, 1);
-
-	if (i >= KEPT_MAX)
-		abort();
-	va_start(ap, format);
-	if (vasprintf(&kept[i], format, ap) < 0)
-		abort();
-	va_end(ap);
-	return kept[i];
-}
+enum { MIB = 1 << 20 };
 
 static void open_backend(json_t *options)
 {
-	cleanup_json json_t *held = options;
-	const struct backend_conf conf = {.name = "remote", .state_dir = state_dir, .options = held};
-
-	cr_assert(zero(int, backend_open("google", &conf, &be, &fault)), "%s", fault.text);
+	cr_assert(zero(int, cloud_open("google", options)), "%s", fault.text);
 }
 
 static void set_up(void)
@@ -53,96 +17,27 @@ static void set_up(void)
 	static const char *const unset[] = {"GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_QUOTA_PROJECT",
 					    "http_proxy"};
 
-	scratch_open();
-	snprintf(state_dir, sizeof(state_dir), "%s", scratch_path);
+	cloud_start();
 	for (size_t i = 0; i < sizeof(unset) / sizeof(*unset); i++)
 		unsetenv(unset[i]);
 	setenv("CLOUDSDK_CONFIG", "/nonexistent/gcloud", 1);
 	setenv("NO_GCE_CHECK", "true", 1);
-	cr_assert(zero(int, server_new(&server)));
 	setenv("STORAGE_EMULATOR_HOST", server_url(server), 1);
 	open_backend(json_pack("{s:s, s:s}", "project", "p", "bucket", "mine"));
 }
 
-static void tear_down(void)
-{
-	backend_close(be);
-	server_free(server);
-	for (size_t i = 0; i < n_kept; i++)
-		free(kept[i]);
-	scratch_close();
-}
-
-TestSuite(google_faults, .init = set_up, .fini = tear_down, .timeout = 60);
-
-#define script(...)                                                                   \
-	do {                                                                          \
-		static const struct server_answer script_[] = {__VA_ARGS__};          \
-		server_script(server, script_, sizeof(script_) / sizeof(script_[0])); \
-	} while (0)
+TestSuite(google_faults, .init = set_up, .fini = cloud_stop, .timeout = 60);
 
 #define ERROR(reason) "{\"error\":{\"message\":\"it is so\",\"errors\":[{\"reason\":\"" reason "\"}]}}"
 #define OBJECT(generation, size, crc) \
 	"{\"generation\":\"" generation "\",\"size\":\"" size "\",\"crc32c\":\"" crc "\"}"
 
-static bool is(const struct server_request *request, const char *method, const char *part)
-{
-	return strcmp(request->method, method) == 0 && strstr(request->target, part);
-}
-
-static unsigned count(const char *method, const char *part)
-{
-	unsigned n = 0;
-
-	for (size_t i = 0; i < server_n_requests(server); i++)
-		n += is(server_request(server, i), method, part);
-	return n;
-}
-
-static const char *header_of(const struct server_request *request, const char *name)
-{
-	static char text[2000];
-
-	return server_request_header(request, name, text, sizeof(text)) ? text : "";
-}
-
-static const char *header(size_t nth, const char *name)
-{
-	const struct server_request *request = server_request(server, nth);
-
-	cr_assert(ne(ptr, (void *)request, NULL));
-	return header_of(request, name);
-}
-
-static bool was_asked(size_t nth, const char *query)
-{
-	const struct server_request *request = server_request(server, nth);
-
-	return request && strstr(request->target, query);
-}
-
 /* ---- reading ---- */
-
-static int take_bytes(void *arg, const void *bytes, size_t n)
-{
-	return str_append_n(arg, bytes, n);
-}
 
 static int read_object(int64_t at, int64_t n, struct str *ret)
 {
 	fault = (struct fault){0};
 	return backend_object_read(be, "data", "a/k", "17", at, n, take_bytes, ret, &fault);
-}
-
-enum { PERIOD = 251 }; /* of server_byte */
-
-static bool is_served(const struct str *got, int64_t at)
-{
-	for (size_t i = 0; i < got->len && i < PERIOD; i++) {
-		if ((unsigned char)got->data[i] != server_byte(at + (int64_t)i))
-			return false;
-	}
-	return got->len <= PERIOD || memcmp(got->data, got->data + PERIOD, got->len - PERIOD) == 0;
 }
 
 #define SLOW_DOWN                                            \
@@ -305,12 +200,6 @@ Test(google_faults, tokens_that_are_always_refused_are_said_so)
 
 /* ---- listings ---- */
 
-static int count_row(void *arg, const struct object_entry *object)
-{
-	*(unsigned *)arg += 1;
-	return 0;
-}
-
 static unsigned cycle;
 
 static void list_for_ever(void *arg, const struct server_request *request, struct server_answer *ret)
@@ -321,22 +210,6 @@ static void list_for_ever(void *arg, const struct server_request *request, struc
 			"{\"items\":[{\"name\":\"k\",\"size\":\"1\",\"generation\":\"1\"}],\"nextPageToken\":"
 			"\"token %u\"}",
 			atomic_fetch_add(&n, 1) % cycle)};
-}
-
-/* Pages until it ends, which must be within a few rounds. */
-static int list_all(unsigned pages_max)
-{
-	struct object_page page = {0};
-	unsigned n_rows = 0;
-
-	for (unsigned i = 0; i < pages_max; i++) {
-		char cursor[OBJECT_CURSOR_MAX + 1];
-		memcpy(cursor, page.cursor, sizeof(cursor));
-		int r = backend_objects(be, "data", "", cursor, 1000, count_row, &n_rows, &page, &fault);
-		if (r < 0 || !page.has_more)
-			return r;
-	}
-	return 1;
 }
 
 Test(google_faults, the_same_token_for_ever_ends)
@@ -375,11 +248,6 @@ Test(google_faults, a_page_that_is_none)
 	cr_expect(eq(uint, n_rows, 0));
 }
 
-static int take_name(void *arg, const char *name)
-{
-	return str_printf(arg, "%s ", name);
-}
-
 Test(google_faults, who_may_not_list_buckets_sees_the_own_one)
 {
 	cleanup_str struct str names = {0};
@@ -410,32 +278,6 @@ Test(google_faults, a_bucket_s_removal)
 
 /* ---- writing ---- */
 
-static int object_of(size_t n)
-{
-	int fd = memfd_create("object", MFD_CLOEXEC);
-	cleanup_free char *bytes = malloc(n + 1);
-
-	for (size_t i = 0; i < n && i < PERIOD; i++)
-		bytes[i] = (char)server_byte((int64_t)i);
-	for (size_t i = PERIOD, some; i < n; i += some) {
-		some = n - i < i ? n - i : i - i % PERIOD;
-		memcpy(bytes + i, bytes, some);
-	}
-	cr_assert(ge(int, fd, 0));
-	cr_assert(zero(int, file_write_fd(fd, bytes, n)));
-	return fd;
-}
-
-static const char *crc_of(size_t n)
-{
-	cleanup_close int fd = object_of(n);
-	char text[CRC32C_TEXT_MAX];
-	uint32_t crc = 0;
-
-	cr_assert(zero(int, crc32c_file(fd, 0, (int64_t)n, &crc)));
-	return keep("%s", crc32c_text(crc, text));
-}
-
 static const char *told_of(size_t n, const char *crc)
 {
 	return keep("{\"generation\":\"18\",\"size\":\"%zu\",\"crc32c\":\"%s\"}", n, crc);
@@ -463,14 +305,12 @@ static void answer_put(void *arg, const struct server_request *request, struct s
 
 Test(google_faults, a_put_is_what_was_meant)
 {
-	char type[200];
-
 	server_answer_with(server, answer_put, (char *)told_of(1000, crc_of(1000)));
 	cr_assert(zero(int, put_object(1000, "17")), "%s", fault.text);
 	const struct server_request *request = server_request(server, 0);
 	cr_expect(is(request, "POST", "/upload/storage/v1/b/data/o?uploadType=multipart&name=a%2Fk&"));
 	cr_expect(was_asked(0, "&ifGenerationMatch=17"));
-	snprintf(type, sizeof(type), "%s", header(0, "Content-Type"));
+	const char *type = keep("%s", header(0, "Content-Type"));
 	cr_assert(str_has_prefix(type, "multipart/related; boundary="));
 	const char *boundary = strchr(type, '=') + 1;
 	const char *head =

@@ -2,28 +2,9 @@
 /* Answers of Cloud Storage as values: every ok-KIND.json of the fixtures is taken, every bad-KIND.json refused. */
 #include "google/parse.h"
 
-#include <criterion/criterion.h>
-#include <criterion/new/assert.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <string.h>
+#include "fixtures.h"
 
-#include "cleanup.h"
-#include "file.h"
-#include "str.h"
-
-static struct fault fault;
 static char next[GOOGLE_TOKEN_MAX + 1];
-
-static char *fixture(const char *name, size_t *ret_n)
-{
-	cleanup_free char *path = NULL;
-	char *text = NULL;
-
-	cr_assert(zero(int, str_format(&path, "%s/%s", FIXTURES, name)));
-	cr_assert(zero(int, file_read_all(AT_FDCWD, path, 1 << 20, &text, ret_n)), "%s", path);
-	return text;
-}
 
 /* ---- what was told, as text ---- */
 
@@ -96,25 +77,7 @@ static int parse(const char *kind, const char *json, size_t n, struct str *told)
 
 Test(google_parse, fixtures)
 {
-	cleanup_closedir DIR *dir = opendir(FIXTURES);
-	unsigned n_ok = 0, n_bad = 0;
-
-	cr_assert(ne(ptr, dir, NULL));
-	for (struct dirent *entry; (entry = readdir(dir));) {
-		if (!str_has_suffix(entry->d_name, ".json"))
-			continue;
-		size_t n = 0;
-		cleanup_free char *json = fixture(entry->d_name, &n);
-		cleanup_str struct str told = {0};
-		bool is_ok = str_has_prefix(entry->d_name, "ok-");
-		fault = (struct fault){0};
-		int r = parse(entry->d_name + (is_ok ? 3 : 4), json, n, &told);
-		cr_expect(eq(int, r, is_ok ? 0 : -EIO), "%s", entry->d_name);
-		cr_expect(eq(int, fault.err, is_ok ? 0 : EIO), "%s", entry->d_name);
-		*(is_ok ? &n_ok : &n_bad) += 1;
-	}
-	cr_expect(gt(uint, n_ok, 12));
-	cr_expect(gt(uint, n_bad, 40));
+	fixtures_judged(".json", parse, 13, 41);
 }
 
 /* Every beginning of every fixture: what is cut is refused, and nothing is read beyond it. */
@@ -123,17 +86,8 @@ Test(google_parse, cut_anywhere)
 	static const char *const names[] = {"ok-buckets.json", "ok-objects.json", "ok-object.json",
 					    "ok-rewrite.json", "ok-error-details.json"};
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-		size_t n = 0;
-		cleanup_free char *json = fixture(names[i], &n);
-		for (size_t cut = 0; cut + 2 < n; cut++) {
-			cleanup_free char *part = malloc(cut + 1);
-			cleanup_str struct str told = {0};
-			memcpy(part, json, cut);
-			cr_expect(eq(int, parse(names[i] + 3, part, cut, &told), -EIO), "%s cut at %zu",
-				  names[i], cut);
-		}
-	}
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		fixture_cut(names[i], parse, 2);
 }
 
 Test(google_parse, what_is_told)

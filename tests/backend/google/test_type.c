@@ -1,25 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* A remote of type google: its options, its places, and what `trainfs check` is told. */
-#include "backend.h"
+#include "cloud.h"
 
-#include <criterion/criterion.h>
-#include <criterion/new/assert.h>
 #include <errno.h>
 #include <string.h>
 
-#include "scratch.h"
-#include "server.h"
-#include "str.h"
-
-static struct backend *be;
-static struct fault fault;
-static char state_dir[300];
-static struct server *server;
-
 static void set_up(void)
 {
-	scratch_open();
-	snprintf(state_dir, sizeof(state_dir), "%s", scratch_path);
 	static const char *const unset[] = {"GOOGLE_CLOUD_PROJECT",
 					    "GCLOUD_PROJECT",
 					    "CLOUDSDK_CORE_PROJECT",
@@ -27,37 +14,21 @@ static void set_up(void)
 					    "STORAGE_EMULATOR_HOST",
 					    "GCE_METADATA_HOST",
 					    "http_proxy"};
+
+	cloud_start();
 	for (size_t i = 0; i < sizeof(unset) / sizeof(*unset); i++)
 		unsetenv(unset[i]);
 	setenv("CLOUDSDK_CONFIG", "/nonexistent/gcloud", 1);
 	setenv("NO_GCE_CHECK", "true", 1);
-	cr_assert(zero(int, server_new(&server)));
 }
 
-static void tear_down(void)
-{
-	backend_close(be);
-	server_free(server);
-	scratch_close();
-}
-
-TestSuite(google_type, .init = set_up, .fini = tear_down, .timeout = 60);
-
-static int open_with(json_t *options)
-{
-	cleanup_json json_t *held = options;
-	const struct backend_conf conf = {.name = "remote", .state_dir = state_dir, .options = held};
-
-	cr_assert(ne(ptr, held, NULL));
-	fault = (struct fault){0};
-	return backend_open("google", &conf, &be, &fault);
-}
+TestSuite(google_type, .init = set_up, .fini = cloud_stop, .timeout = 60);
 
 Test(google_type, options_that_are_right)
 {
-	cr_expect(zero(int, open_with(json_pack("{s:s, s:s, s:s, s:{s:s}}", "project", "p", "region",
-						"us-central1", "bucket", "my-bucket", "endpoints", "storage",
-						server_url(server)))),
+	cr_expect(zero(int, cloud_open("google", json_pack("{s:s, s:s, s:s, s:{s:s}}", "project", "p",
+							   "region", "us-central1", "bucket", "my-bucket",
+							   "endpoints", "storage", server_url(server)))),
 		  "%s", fault.text);
 	cr_expect(backend_has_buckets(be));
 	cr_expect(not(backend_bucket_is_dir(be)));
@@ -79,7 +50,8 @@ Test(google_type, options_that_are_wrong_are_named)
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
-		cr_expect(eq(int, open_with(json_loads(rows[i][1], 0, NULL)), -EINVAL), "%s", rows[i][1]);
+		cr_expect(eq(int, cloud_open("google", json_loads(rows[i][1], 0, NULL)), -EINVAL), "%s",
+			  rows[i][1]);
 		cr_expect(ne(ptr, strstr(fault.text, rows[i][0]), NULL), "%s", fault.text);
 	}
 }
@@ -87,13 +59,8 @@ Test(google_type, options_that_are_wrong_are_named)
 Test(google_type, an_emulator_that_is_none_is_named)
 {
 	setenv("STORAGE_EMULATOR_HOST", "ftp://x", 1);
-	cr_expect(eq(int, open_with(json_object()), -EINVAL));
+	cr_expect(eq(int, cloud_open("google", json_object()), -EINVAL));
 	cr_expect(ne(ptr, strstr(fault.text, "STORAGE_EMULATOR_HOST"), NULL), "%s", fault.text);
-}
-
-static int take_name(void *arg, const char *name)
-{
-	return str_printf(arg, "%s ", name);
 }
 
 Test(google_type, an_emulator_gets_no_credentials)
@@ -104,7 +71,7 @@ Test(google_type, an_emulator_gets_no_credentials)
 
 	setenv("STORAGE_EMULATOR_HOST", server_url(server) + strlen("http://"), 1);
 	server_script(server, &answer, 1);
-	cr_assert(zero(int, open_with(json_pack("{s:s}", "project", "p q"))), "%s", fault.text);
+	cr_assert(zero(int, cloud_open("google", json_pack("{s:s}", "project", "p q"))), "%s", fault.text);
 	cr_assert(zero(int, backend_bucket_list(be, take_name, &names, &fault)), "%s", fault.text);
 	cr_expect(eq(str, names.data, "one "));
 	const struct server_request *request = server_request(server, 0);
@@ -118,9 +85,9 @@ Test(google_type, a_place_of_the_options_wins_and_wants_credentials)
 	cleanup_str struct str names = {0};
 
 	setenv("STORAGE_EMULATOR_HOST", "127.0.0.1:1", 1);
-	cr_assert(
-		zero(int, open_with(json_pack("{s:s, s:s}", "project", "p", "endpoint", server_url(server)))),
-		"%s", fault.text);
+	cr_assert(zero(int, cloud_open("google", json_pack("{s:s, s:s}", "project", "p", "endpoint",
+							   server_url(server)))),
+		  "%s", fault.text);
 	cr_expect(eq(int, backend_bucket_list(be, take_name, &names, &fault), -EACCES), "%s", fault.text);
 	cr_expect(ne(ptr, strstr(fault.text, "gcloud auth application-default login"), NULL), "%s",
 		  fault.text);
@@ -132,7 +99,7 @@ Test(google_type, without_a_project_the_own_bucket_is_there)
 	cleanup_str struct str names = {0};
 
 	setenv("STORAGE_EMULATOR_HOST", server_url(server), 1);
-	cr_assert(zero(int, open_with(json_pack("{s:s}", "bucket", "mine"))), "%s", fault.text);
+	cr_assert(zero(int, cloud_open("google", json_pack("{s:s}", "bucket", "mine"))), "%s", fault.text);
 	cr_assert(zero(int, backend_bucket_list(be, take_name, &names, &fault)), "%s", fault.text);
 	cr_expect(eq(str, names.data, "mine "));
 	cr_expect(eq(int, backend_bucket_create(be, "other", &fault), -EINVAL));
@@ -148,7 +115,8 @@ Test(google_type, a_bucket_is_made_where_the_remote_is)
 
 	setenv("STORAGE_EMULATOR_HOST", server_url(server), 1);
 	server_script(server, answers, 2);
-	cr_assert(zero(int, open_with(json_pack("{s:s, s:s}", "project", "p", "region", "europe-west4"))));
+	cr_assert(zero(int, cloud_open("google",
+				       json_pack("{s:s, s:s}", "project", "p", "region", "europe-west4"))));
 	cr_expect(zero(int, backend_bucket_create(be, "other", &fault)), "%s", fault.text);
 	cr_expect(eq(int, backend_bucket_create(be, "other", &fault), -EEXIST));
 	cr_expect(eq(int, backend_bucket_create(be, "Other", &fault), -EINVAL));
@@ -161,11 +129,6 @@ Test(google_type, a_bucket_is_made_where_the_remote_is)
 }
 
 /* ---- trainfs check */
-
-static void take_line(void *arg, bool is_ok, const char *line)
-{
-	str_printf(arg, "%s %s\n", is_ok ? "ok" : "WRONG", line);
-}
 
 enum may { MAY_ALL, MAY_READ, MAY_NOTHING };
 
@@ -195,16 +158,12 @@ static void serve(void *arg, const struct server_request *request, struct server
 
 static char *checked(enum may may)
 {
-	cleanup_str struct str lines = {0};
-	char *text = NULL;
-
 	server_answer_with(server, serve, &may);
 	setenv("STORAGE_EMULATOR_HOST", server_url(server), 1);
-	cr_assert(zero(int, open_with(json_pack("{s:s, s:s}", "project", "p", "bucket", "my-bucket"))), "%s",
-		  fault.text);
-	backend_check(be, take_line, &lines);
-	cr_assert(zero(int, str_steal(&lines, &text)));
-	return text;
+	cr_assert(zero(int,
+		       cloud_open("google", json_pack("{s:s, s:s}", "project", "p", "bucket", "my-bucket"))),
+		  "%s", fault.text);
+	return cloud_check();
 }
 
 Test(google_type, check_says_what_may_be_done)
