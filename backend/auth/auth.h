@@ -56,7 +56,8 @@ struct aws_signing {
 	const char *service, *region; /* to sign for: "s3", "eu-west-1" */
 	/*
 	 * SHA-256 of the body in lower-case hex, or SIGV4_UNSIGNED_PAYLOAD. NULL: it is computed, before each attempt;
-	 * but a body over 64 KiB that goes to S3 over TLS is left unsigned: send a checksum header with it.
+	 * but a body over 64 KiB that goes to S3 over TLS, or to this machine itself, is left unsigned: send a checksum
+	 * header with it, which is signed.
 	 */
 	const char *payload;
 	uint64_t generation; /* aws_authorize's: of the keys that were used last */

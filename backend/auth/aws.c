@@ -194,7 +194,8 @@ static int hash_body(const struct aws_signing *signing, const struct http_reques
 		     char ret[static SIGV4_HEX_MAX])
 {
 	size_t n = request->body_n > 0 ? (size_t)request->body_n : 0;
-	if (n > HASHED_MAX && sigv4_is_s3(signing->service) && str_has_prefix(request->url, "https://")) {
+	bool is_safe = str_has_prefix(request->url, "https://") || auth_is_near_url(request->url);
+	if (n > HASHED_MAX && sigv4_is_s3(signing->service) && is_safe) {
 		memcpy(ret, SIGV4_UNSIGNED_PAYLOAD, sizeof(SIGV4_UNSIGNED_PAYLOAD));
 		return 0;
 	}
