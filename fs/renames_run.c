@@ -483,16 +483,33 @@ static bool has_copies(const struct rename *rename)
 	return false;
 }
 
-/* Told to who waits, else to errors. The lock is not held. */
-static void tell_failure(struct rename *rename, struct request *row, bool is_news)
+/* What is to be told of a rename: one that goes on may be at its end before it is. */
+struct failure {
+	char *bucket, *key; /* NULL: nobody is told but who waits */
+	int result;
+	struct fault fault;
+};
+
+static void take_failure_locked(const struct rename *rename, bool is_news, struct failure *ret)
 {
 	const struct rename_step *first = rename_first(rename);
-	if (is_news && !waiters_are_heard(row)) {
-		const char *key = rename->from ? rename->to : first->to_key ? first->to_key : first->key;
-		objects_report(rename->objects, first->to_key ? first->to_bucket : first->bucket, key,
-			       -rename->result, rename->fault.text);
-	}
-	waiters_fail(row, rename->result, &rename->fault);
+	const char *key = rename->from ? rename->to : first->to_key ? first->to_key : first->key;
+	*ret = (struct failure){
+		.bucket = is_news ? strdup(first->to_key ? first->to_bucket : first->bucket) : NULL,
+		.key = is_news ? strdup(key) : NULL,
+		.result = rename->result,
+		.fault = rename->fault,
+	};
+}
+
+/* Told to who waits, else to errors. The lock is not held; the failure is released. */
+static void tell_failure(struct objects *objects, struct failure *failure, struct request *row)
+{
+	if (failure->bucket && failure->key && !waiters_are_heard(row))
+		objects_report(objects, failure->bucket, failure->key, -failure->result, failure->fault.text);
+	waiters_fail(row, failure->result, &failure->fault);
+	free(failure->bucket);
+	free(failure->key);
 }
 
 static struct request *take_all_locked(struct rename *rename)
@@ -528,14 +545,16 @@ static void bury(struct rename *dead)
 	while (dead) {
 		struct rename *rename = dead;
 		struct objects *objects = rename->objects;
+		struct failure failure;
 		struct request *row;
 		dead = rename->next;
 		rename->next = NULL;
 		{
 			LOCK_SCOPE(&objects->lock);
 			row = take_all_locked(rename);
+			take_failure_locked(rename, true, &failure);
 		}
-		tell_failure(rename, row, true);
+		tell_failure(objects, &failure, row);
 		if (rename->phase == RENAME_COPYING && has_copies(rename)) {
 			begin_undo(rename);
 			continue;
@@ -578,22 +597,24 @@ static void failed(struct rename *rename)
 	struct objects *objects = rename->objects;
 	struct rename *dead = NULL;
 	struct request *row = NULL;
-	bool is_news, goes_on;
+	struct failure failure;
+	bool goes_on;
 	{
 		LOCK_SCOPE(&objects->lock);
 		bool is_removing = rename->phase == RENAME_REMOVING;
-		is_news = rename->n_failures == 0;
+		bool is_news = rename->n_failures == 0;
 		goes_on = may_mend(rename->result) &&
 			  (is_removing || !waiters_are_heard(rename->callers.first));
 		if (goes_on) {
 			retry_locked(rename);
 			row = waiters_take(&rename->waiters);
+			take_failure_locked(rename, is_news, &failure);
 		} else {
 			fail_locked(rename, is_removing ? "both are there" : "nothing has changed", &dead);
 		}
 	}
 	if (goes_on) {
-		tell_failure(rename, row, is_news);
+		tell_failure(objects, &failure, row);
 		return;
 	}
 	bury(dead);

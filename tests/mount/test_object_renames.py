@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Renames of objects and of directories of them: shown at once, finished behind, in order, and whole after a crash."""
+import concurrent.futures
 import errno
 import os
+import random
 import signal
 import subprocess
 import time
@@ -262,6 +264,102 @@ def test_editors_and_tools_that_save_by_rename(cloud, tmp_path):
     (tmp_path / "f").write_text("two lines\nof it\n")
     sh(f"sed -i s/one/two/ f; cat f; rsync -c {tmp_path}/f f; cp f g; mv g f; sed -i.bak s/two/2/ f", cloud.b)
     assert tree(cloud) == {"f": "2 lines\nof it\n", "f.bak": "two lines\nof it\n"}
+
+
+# ---- many threads
+
+DIRS = ("d0", "d1", "d2")
+TURNS = 60
+
+
+def whole(text):
+    """One version of one file, from its first line to its last; an empty one is about to be written."""
+    lines = text.splitlines()
+    return not lines or (lines == [lines[0]] * len(lines) and len(lines) == 1 + int(lines[0].split(".")[-1]) % 50)
+
+
+class Owner:
+    """Does what it wants with its own files, in directories that others use as well, and finds them as it left them."""
+
+    def __init__(self, b, name):
+        self.b, self.name, self.rng = b, name, random.Random(name)
+        self.files = {}  # path below b: its text
+        self.n = 0
+
+    def new_path(self):
+        self.n += 1
+        return f"{self.rng.choice(DIRS)}/{self.name}.{self.n}"
+
+    def write(self, path):
+        self.n += 1
+        text = f"{self.name}.{self.n}\n" * (1 + self.n % 50)
+        with open(self.b / path, "w") as f:
+            f.write(text)
+        self.files[path] = text
+
+    def rename(self, path):
+        target = self.rng.choice([self.new_path(), *self.files])
+        with open(self.b / path) as f:
+            os.rename(self.b / path, self.b / target)
+            assert f.read() == self.files[path]
+        if target != path:
+            self.files[target] = self.files.pop(path)
+            assert not (self.b / path).exists()
+        assert (self.b / target).read_text() == self.files[target]
+
+    def unlink(self, path):
+        os.unlink(self.b / path)
+        del self.files[path]
+        assert not (self.b / path).exists()
+
+    def run(self):
+        for _ in range(TURNS):
+            path = self.rng.choice([self.new_path(), *self.files])
+            op = self.write if path not in self.files else \
+                self.rng.choice([self.write, self.rename, self.rename, self.rename, self.unlink])
+            op(path)
+
+
+def move_to_and_fro(b):
+    for i in range(TURNS // 6):
+        os.rename(b / f"moved{i % 2}", b / f"moved{(i + 1) % 2}")
+        assert (b / f"moved{(i + 1) % 2}/x").read_text() == "x.0\n"
+
+
+def look_around(b, owners):
+    n_read = 0
+    while not all(owner.done() for owner in owners):
+        for folder in (*DIRS, "moved0", "moved1"):
+            try:
+                for name in os.listdir(b / folder):
+                    text = (b / folder / name).read_text()
+                    assert whole(text), f"{folder}/{name}: {text}"
+                    n_read += 1
+            except OSError as e:
+                assert e.errno in (errno.ENOENT, errno.ESTALE), e
+    return n_read
+
+
+@pytest.mark.time_limit(240)
+def test_renames_writes_reads_and_lists_at_once(cloud):
+    for name in (*DIRS, "moved0"):
+        os.mkdir(cloud.b / name)
+    (cloud.b / "moved0/x").write_text("x.0\n")
+    cloud.rules("object-copy delay 3", "object-put delay 2")
+    owners = [Owner(cloud.b, f"o{i}") for i in range(4)]
+    with concurrent.futures.ThreadPoolExecutor(7) as pool:
+        changes = [pool.submit(owner.run) for owner in owners] + [pool.submit(move_to_and_fro, cloud.b)]
+        looks = [pool.submit(look_around, cloud.b, changes) for _ in range(2)]
+        for done in changes:
+            done.result()
+        assert all(look.result() for look in looks)
+    cloud.rules()
+    settled(cloud)
+    wanted = {path: text for owner in owners for path, text in owner.files.items()}
+    wanted |= {f"{name}/": None for name in (*DIRS, "moved0")} | {"moved0/x": "x.0\n"}
+    assert tree(cloud) == wanted
+    again(cloud)
+    assert tree(cloud) == wanted
 
 
 # ---- directories
