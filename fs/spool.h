@@ -90,7 +90,7 @@ int spools_list_locked(const struct object_dir *dir, struct object_rows *rows);
 /* Rows of transfers.tsv. */
 int spools_render(struct objects *objects, struct str *ret);
 
-int spools_take_up(struct objects *objects);
+int spools_take_up(struct objects *objects); /* of mounts before this one: spool_takeup.c */
 /* No thread is left: what attempts have left is ended at the service. */
 void spools_stop(struct objects *objects);
 /* Names what the next mount will deliver. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Sending spools, trying again, and taking up what a mount before this one left. */
+/* Sending spools, and trying again. */
 #pragma once
 
 #include "spool.h"
@@ -16,7 +16,7 @@ struct request *upload_wanted_locked(struct spool *spool);
 /* Sends it while it is written, on a thread of the streamers, unless those have enough to do. */
 void upload_stream_locked(struct spool *spool);
 
-/* ---- of spool.c, for upload.c ---- */
+/* ---- of spool.c, for upload.c and spool_takeup.c ---- */
 
 /* Takes path and fd over, also on failure; fd may be a -errno, which is given back. */
 int spool_new(struct objects *objects, char *path, int fd, const char *if_version, struct spool **ret);
