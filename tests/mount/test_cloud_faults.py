@@ -416,6 +416,47 @@ def test_killed_while_uploading(far, size):
     wait_for(lambda: far.other.uploads() == 0, what="nothing half sent is left")
 
 
+@pytest.mark.parametrize("is_closed", [True, False], ids=["closed", "open"])
+def test_killed_with_a_part_at_the_service(far, is_closed):
+    """What was closed is sent by the next mount, of the rest the bytes are kept; the half that was sent stays nowhere."""
+    old, data = far.put("f", b"old"), pattern(40 << 20)
+    hold = Hold(far.proxy)
+    far.proxy.on("PUT", transparent, times=1)
+    far.proxy.on("PUT", hold)
+    if is_closed:
+        caller = saver(far, "f", data)
+        wait_for(lambda: hold.n and is_complete(far))
+    else:
+        f = open(far.b / "f", "wb", buffering=0)
+        f.write(data)
+        wait_for(lambda: hold.n)
+    wait_for(lambda: sent_bytes(far) >= 8 << 20, what="a part is there")
+    assert far.has("f", old) and far.other.uploads() == (far.type == "aws")
+    far.m.kill()
+    far.m.force_down()
+    if is_closed:
+        caller.kill()
+    far.proxy.well()
+    far.proxy.go_away()
+    far.proxy.come_back()
+    far.mount()
+    if is_closed:
+        wait_for(lambda: far.has("f", data), what="the next mount sends it")
+        wait_for(lambda: far.pending() == [])
+    else:
+        kept = far.pending()
+        assert [p.read_bytes() for p in kept] == [data] and str(kept[0]) in far.m.errors()
+        assert far.has("f", old)
+    assert os.listdir(far.b) == ["f"] == far.other.keys()
+    assert (far.b / "f").read_bytes() == (data if is_closed else old)
+    wait_for(lambda: far.other.uploads() == 0, what="nothing half sent is left")
+
+
+def sent_bytes(far):
+    rows = [line.split("\t") for line in (far.m / "far/transfers.tsv").read_text().splitlines()[1:]]
+    return sum(int(row[3]) for row in rows)
+
+
 def is_complete(far):
     return any(json.loads(p.read_text())["complete"] for p in far.world.data.rglob("pending/*/*.json"))
 
