@@ -18,7 +18,7 @@
 #include "str.h"
 #include "yaml.h"
 
-enum { SETTLE_DEFAULT_MS = 1000 };
+enum { SETTLE_DEFAULT_MS = 1000, METADATA_DEFAULT_MS = 10000, METADATA_MIN_MS = 1000 };
 #define MAX_PACKAGE_DEFAULT  INT64_C(500000000)
 #define CACHE_SIZE_DEFAULT   INT64_C(10000000000)
 #define CACHE_MEMORY_DEFAULT INT64_C(256000000)
@@ -27,6 +27,12 @@ static bool is_duration(const char *text)
 {
 	int64_t ms;
 	return str_to_duration_ms(text, &ms) == 0;
+}
+
+static bool is_metadata_time(const char *text)
+{
+	int64_t ms;
+	return str_to_duration_ms(text, &ms) == 0 && ms >= METADATA_MIN_MS;
 }
 
 static bool is_size(const char *text)
@@ -54,6 +60,7 @@ static const struct yaml_field cache_fields[] = {
 static const struct yaml_field config_fields[] = {
 	{"remotes", YAML_FIELD_ANY_MAP},
 	{"settle", YAML_FIELD_TEXT, .check = is_duration, .expects = A_TIME},
+	{"metadata_time", YAML_FIELD_TEXT, .check = is_metadata_time, .expects = "a time of 1s or more"},
 	{"max_package", YAML_FIELD_TEXT, .check = is_size, .expects = A_SIZE},
 	{"cache", YAML_FIELD_STRUCT, .fields = cache_fields},
 	{NULL},
@@ -63,6 +70,7 @@ static const struct yaml_field remote_fields[] = {
 	{"type", YAML_FIELD_TEXT, .check = str_is_plain_name, .expects = "a type such as local"},
 	{"state_dir", YAML_FIELD_TEXT, .check = is_path, .expects = A_PATH},
 	{"settle", YAML_FIELD_TEXT, .check = is_duration, .expects = A_TIME},
+	{"metadata_time", YAML_FIELD_TEXT, .check = is_metadata_time, .expects = "a time of 1s or more"},
 	{"max_package", YAML_FIELD_TEXT, .check = is_size, .expects = A_SIZE},
 	{"confirm", YAML_FIELD_BOOL},
 	{NULL},
@@ -209,13 +217,17 @@ static const char *setting(const json_t *remote, const json_t *top, const char *
 static int remote_fill(struct remote_conf *remote, const json_t *given, const json_t *top)
 {
 	const char *settle = setting(given, top, "settle");
+	const char *metadata = setting(given, top, "metadata_time");
 	const char *max_package = setting(given, top, "max_package");
 	const char *state_dir = json_string_value(json_object_get(given, "state_dir"));
 	bool is_local = strcmp(remote->type, "local") == 0;
 	remote->settle_ms = SETTLE_DEFAULT_MS;
+	remote->metadata_ms = METADATA_DEFAULT_MS;
 	remote->max_package_bytes = is_local ? 0 : MAX_PACKAGE_DEFAULT;
 	remote->confirm = json_is_true(json_object_get(given, "confirm"));
 	if (settle && str_to_duration_ms(settle, &remote->settle_ms) < 0)
+		return -EINVAL;
+	if (metadata && str_to_duration_ms(metadata, &remote->metadata_ms) < 0)
 		return -EINVAL;
 	if (max_package && str_to_size(max_package, &remote->max_package_bytes) < 0)
 		return -EINVAL;

@@ -15,6 +15,7 @@ struct remote_conf {
 	json_t *options;           /* object: what was given, less the fields below; never NULL */
 	char *state_dir;           /* absolute; not created yet */
 	int64_t settle_ms;         /* default 1000 */
+	int64_t metadata_ms;       /* of buckets: how long what was seen holds; 1000 or more, default 10000 */
 	int64_t max_package_bytes; /* 0: no limit (the default of type local); else default 500 MB */
 	bool confirm;              /* nothing settles here */
 };

@@ -135,11 +135,12 @@ static int format_size(int64_t bytes, char ret[static 32])
 
 static int dump_remote(struct str *out, const struct remote_conf *remote)
 {
-	char settle[32], max_package[32];
+	char settle[32], metadata[32], max_package[32];
 	cleanup_json json_t *name = json_string(remote->name);
 	if (!name)
 		return -ENOMEM;
 	(void)format_duration(remote->settle_ms, settle);
+	(void)format_duration(remote->metadata_ms, metadata);
 	(void)format_size(remote->max_package_bytes, max_package);
 	(void)str_append(out, "  "); /* errors of `out` are sticky */
 	(void)dump_value(out, name);
@@ -147,6 +148,7 @@ static int dump_remote(struct str *out, const struct remote_conf *remote)
 	(void)dump_text(out, "    ", "type", remote->type);
 	(void)dump_text(out, "    ", "state_dir", remote->state_dir);
 	(void)str_printf(out, "    settle: %s\n", settle);
+	(void)str_printf(out, "    metadata_time: %s\n", metadata);
 	(void)str_printf(out, "    max_package: %s%s\n", max_package,
 			 remote->max_package_bytes == 0 ? " # no limit" : "");
 	(void)str_printf(out, "    confirm: %s\n", remote->confirm ? "true" : "false");

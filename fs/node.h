@@ -46,8 +46,7 @@ enum ttl { TTL_NONE = 0, TTL_MISSING = 1, TTL_LISTED = 10, TTL_LIVE = 60, TTL_FI
 
 struct attr {
 	struct stat st;
-	enum ttl attr_ttl;
-	enum ttl entry_ttl;
+	int attr_ttl, entry_ttl; /* seconds: of enum ttl, or another number */
 };
 
 /*

@@ -72,7 +72,7 @@ static int file_getattr(struct call *c, struct node *n, struct attr *ret)
 		return r;
 	node_stat(c, n, 0644, 0, &ret->st);
 	fill_stat_locked(file, &ret->st);
-	ret->attr_ttl = ret->entry_ttl = TTL_LISTED;
+	ret->attr_ttl = ret->entry_ttl = objects_ttl(file->objects);
 	return 0;
 }
 

@@ -39,7 +39,7 @@ static int dir_getattr(struct call *c, struct node *n, struct attr *ret)
 	const struct object_dir *dir = dir_of(n);
 	LOCK_SCOPE(&dir->objects->lock);
 	node_stat(c, n, 0755, dir->changed_ns ? dir->changed_ns : c->serve->started_ns, &ret->st);
-	ret->attr_ttl = ret->entry_ttl = TTL_LISTED;
+	ret->attr_ttl = ret->entry_ttl = objects_ttl(dir->objects);
 	return 0;
 }
 

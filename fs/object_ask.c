@@ -18,11 +18,6 @@
 
 enum { LOOKUPS_BEFORE_LISTING = 3, LOOKUPS_MS = 1000, LOOK_ROWS = 10 };
 
-static bool is_recent(int64_t ms, int64_t lifetime_ms)
-{
-	return ms && clock_mono_ms() - ms < lifetime_ms;
-}
-
 /* ---- one name ---- */
 
 struct child object_dir_child(struct object_dir *dir)
@@ -111,7 +106,7 @@ static int find_locked(struct object_dir *dir, const char *name, const char *key
 	if (!below &&
 	    (view == RENAME_GONE || renames_view_key_locked(objects, dir->bucket, key) == RENAME_GONE))
 		return -ENOENT;
-	if (!below || !is_recent(below->seen_ms, any_age ? INT64_MAX : OBJECTS_FRESH_MS))
+	if (!below || !(any_age ? below->seen_ms : objects_is_fresh(objects, below->seen_ms)))
 		return 1;
 	below->n_refs++;
 	*ret = object_dir_child(below);
@@ -332,7 +327,7 @@ static int ask_file(struct call *c, struct object_file *file)
 	}
 	if (remote_is_away(r) && file->version) {
 		c->fault.text[0] = '\0';
-		file->fresh_ms = objects_grace_ms();
+		file->fresh_ms = objects_grace_ms(file->objects);
 		return 0;
 	}
 	if (r == 0 && !file->spool)
@@ -392,7 +387,7 @@ int object_file_know(struct call *c, struct object_file *file)
 {
 	{
 		LOCK_SCOPE(&file->objects->lock);
-		if (is_recent(file->facts_ms, OBJECTS_FRESH_MS) || (file->spool && file->spool->is_dirty))
+		if (objects_is_fresh(file->objects, file->facts_ms) || (file->spool && file->spool->is_dirty))
 			return 0;
 	}
 	int r = call_may_block(c, file->objects->remote);
@@ -445,7 +440,7 @@ static bool has_grace(struct objects *objects, const char *name)
 	int64_t *seen_ms = bucket_seen_locked(objects, name);
 	if (!seen_ms || !*seen_ms)
 		return false;
-	*seen_ms = objects_grace_ms();
+	*seen_ms = objects_grace_ms(objects);
 	return true;
 }
 
@@ -480,8 +475,8 @@ int objects_bucket_find(struct call *c, struct objects *objects, const char *nam
 			return -ENOMEM;
 		*ret = object_dir_child(dir);
 		const int64_t *seen_ms = bucket_seen_locked(objects, name);
-		is_known = object_dir_is_listed_locked(dir) ||
-			   (seen_ms && is_recent(*seen_ms, OBJECTS_FRESH_MS));
+		is_known =
+			object_dir_is_listed_locked(dir) || (seen_ms && objects_is_fresh(objects, *seen_ms));
 	}
 	int r = is_known ? 0 : ask_bucket(c, objects, name);
 	if (r < 0)

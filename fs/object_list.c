@@ -24,7 +24,7 @@ enum {
 
 bool object_dir_is_listed_locked(const struct object_dir *dir)
 {
-	return dir->has_rows && dir->listed_ms && clock_mono_ms() - dir->listed_ms < OBJECTS_FRESH_MS;
+	return dir->has_rows && objects_is_fresh(dir->objects, dir->listed_ms);
 }
 
 /* ---- what cannot be a name ---- */
@@ -165,7 +165,8 @@ static void plan_sweep_locked(struct objects *objects)
 {
 	if (!objects->is_sweep_due)
 		objects->is_sweep_due =
-			timers_in(objects->remote->serve->timers, 2 * OBJECTS_FRESH_MS, sweep, objects) == 0;
+			timers_in(objects->remote->serve->timers, 2 * objects->remote->conf->metadata_ms,
+				  sweep, objects) == 0;
 }
 
 static void sweep(void *arg)
@@ -190,9 +191,19 @@ static void sweep(void *arg)
 		plan_sweep_locked(objects);
 }
 
-int64_t objects_grace_ms(void)
+bool objects_is_fresh(const struct objects *objects, int64_t seen_ms)
 {
-	return clock_mono_ms() - OBJECTS_FRESH_MS + OBJECTS_GRACE_MS;
+	return seen_ms && clock_mono_ms() - seen_ms < objects->remote->conf->metadata_ms;
+}
+
+int objects_ttl(const struct objects *objects)
+{
+	return (int)(objects->remote->conf->metadata_ms / 1000);
+}
+
+int64_t objects_grace_ms(const struct objects *objects)
+{
+	return clock_mono_ms() - objects->remote->conf->metadata_ms + OBJECTS_GRACE_MS;
 }
 
 /* Is it so that the service is away, and what is known may be told for a while? */
@@ -200,7 +211,7 @@ static bool has_grace_locked(struct object_dir *dir, int r)
 {
 	if (!remote_is_away(r) || !dir->has_rows)
 		return false;
-	dir->listed_ms = objects_grace_ms();
+	dir->listed_ms = objects_grace_ms(dir->objects);
 	return true;
 }
 

@@ -218,7 +218,7 @@ void object_file_unref(struct object_file *file)
 
 bool object_file_is_fresh_locked(const struct object_file *file)
 {
-	return file->version && file->fresh_ms && clock_mono_ms() - file->fresh_ms < OBJECTS_FRESH_MS;
+	return file->version && objects_is_fresh(file->objects, file->fresh_ms);
 }
 
 int object_file_set_locked(struct object_file *file, const char *version, int64_t size_bytes,

@@ -76,7 +76,6 @@ struct object_file {
 };
 
 enum {
-	OBJECTS_FRESH_MS = 10000,
 	OBJECTS_GRACE_MS =
 		5000, /* while the service is away, what is known is told for so long, then it is asked again */
 	OBJECTS_MISSING_MS = 5000,
@@ -133,8 +132,12 @@ void objects_name_pending(struct objects *objects);
 void objects_free(struct objects *objects); /* takes NULL */
 /* Everything may have changed: to be asked again. */
 void objects_refresh(struct objects *objects);
+/* Does what was seen then (monotonic; 0: never) still hold? */
+bool objects_is_fresh(const struct objects *objects, int64_t seen_ms);
+/* The same for the kernel, in seconds. */
+int objects_ttl(const struct objects *objects);
 /* When something was seen that holds for OBJECTS_GRACE_MS more. */
-int64_t objects_grace_ms(void);
+int64_t objects_grace_ms(const struct objects *objects);
 /* A sentence about a key, for .trainfs/errors. */
 void objects_report(struct objects *objects, const char *bucket, const char *key, int err,
 		    const char *sentence);

@@ -53,7 +53,8 @@ Test(config, without_a_file_there_is_local_with_its_defaults)
 	cr_assert_str_eq(local->name, "local");
 	cr_assert_str_eq(local->type, "local");
 	cr_assert(str_has_prefix(local->state_dir, "/xd/trainfs/local/") && strlen(local->state_dir) > 18);
-	cr_assert(local->settle_ms == 1000 && local->max_package_bytes == 0 && !local->confirm);
+	cr_assert(local->settle_ms == 1000 && local->metadata_ms == 10000 && local->max_package_bytes == 0 &&
+		  !local->confirm);
 	cr_assert(json_is_object(local->options) && json_object_size(local->options) == 0);
 	config_release(&config);
 	cr_assert(config.remote == NULL && config.n_remotes == 0);
@@ -72,6 +73,19 @@ Test(config, a_remote_of_another_type_has_a_limit_and_a_directory_of_its_name)
 	cr_assert(str_has_prefix(config.remote[1].state_dir, "/xd/trainfs/l2/"));
 	cr_assert_str_eq(config.remote[2].name, "local");
 	config_release(&config);
+}
+
+Test(config, the_metadata_time_is_of_all_or_of_one)
+{
+	struct config config = {0};
+	struct fault fault = {0};
+	put("m.yaml", "remotes: {a: {type: mem}, b: {type: mem, metadata_time: 1m}}\nmetadata_time: 2s\n");
+	cr_assert(config_load(in_scratch("m.yaml"), &config, NULL) == 0);
+	cr_assert(config.remote[0].metadata_ms == 2000 && config.remote[1].metadata_ms == 60000);
+	config_release(&config);
+	put("m.yaml", "metadata_time: 999ms\n");
+	cr_assert(config_load(in_scratch("m.yaml"), &config, &fault) == -EINVAL);
+	says(fault, "a time of 1s or more");
 }
 
 Test(config, the_file_is_found_by_the_environment)
