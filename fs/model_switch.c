@@ -169,8 +169,7 @@ static int begin_making(struct model *m, const char *version)
 /* Waits a moment for a version that is on its way, then says what is wrong with it, if anything. */
 static int wait_until_ready(struct call *c, struct model *m, const char *version)
 {
-	int64_t due = clock_mono_ms() + WAIT_MS;
-	struct timespec at = {.tv_sec = due / 1000, .tv_nsec = due % 1000 * 1000000};
+	int64_t due_ms = clock_mono_ms() + WAIT_MS;
 	LOCK_SCOPE(&m->models->lock);
 	for (;;) {
 		const struct version *v = version_find_locked(m, version);
@@ -179,8 +178,7 @@ static int wait_until_ready(struct call *c, struct model *m, const char *version
 		enum version_state state = version_state_locked(v);
 		if (state == VERSION_READY)
 			return 0;
-		if (state != VERSION_CREATING ||
-		    pthread_cond_timedwait(&m->models->changed, &m->models->lock, &at) != 0)
+		if (state != VERSION_CREATING || !clock_wait(&m->models->changed, &m->models->lock, due_ms))
 			return fault_set(&c->fault, EBUSY,
 					 "version %s of model %s is %s, not READY; try again when its "
 					 "`state` says READY",

@@ -32,11 +32,7 @@ int models_new(struct remote *remote, struct models **ret)
 		return -ENOMEM;
 	models->remote = remote;
 	models->changed_ns = remote->serve->started_ns;
-	pthread_condattr_t monotonic;
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&models->changed, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	clock_condition_init(&models->changed);
 	pthread_mutex_init(&models->lock, NULL);
 	*ret = models;
 	return 0;

@@ -25,7 +25,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/file.h>
-#include <time.h>
 
 enum {
 	DYING_MS = 5000, /* a mount that is being killed holds its locks that long at most */
@@ -158,12 +157,9 @@ static int refresh_jobs(struct remote *remote, struct job_page *page, bool is_fi
 
 static bool wait_until(struct remote *remote, int64_t ms)
 {
-	struct timespec at;
-	int64_t due = clock_mono_ms() + ms;
-	at = (struct timespec){.tv_sec = due / 1000, .tv_nsec = due % 1000 * 1000000};
+	int64_t due_ms = clock_mono_ms() + ms;
 	LOCK_SCOPE(&remote->lock);
-	while (!remote->is_poked && !remote->is_stopped &&
-	       pthread_cond_timedwait(&remote->poked, &remote->lock, &at) == 0)
+	while (!remote->is_poked && !remote->is_stopped && clock_wait(&remote->poked, &remote->lock, due_ms))
 		;
 	remote->is_poked = false;
 	return !remote->is_stopped;
@@ -305,11 +301,7 @@ int remote_new(struct serve *serve, const struct remote_conf *conf, struct remot
 	struct remote *remote = calloc(1, sizeof(*remote));
 	if (!remote)
 		return -ENOMEM;
-	pthread_condattr_t monotonic;
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&remote->poked, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	clock_condition_init(&remote->poked);
 	pthread_mutex_init(&remote->lock, NULL);
 	pthread_mutex_init(&remote->table_lock, NULL);
 	remote->serve = serve;

@@ -122,11 +122,7 @@ int spool_new(struct objects *objects, char *path, int fd, const char *if_versio
 	spool->if_version = copy;
 	spool->n_refs = 1;
 	spool->n_wanted = INT64_MAX;
-	pthread_condattr_t monotonic;
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&spool->grown, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	clock_condition_init(&spool->grown);
 	*ret = spool;
 	return 0;
 }

@@ -104,13 +104,12 @@ void stream_end_locked(struct spool *spool)
 static int await_locked(struct spool *spool, int64_t least)
 {
 	int64_t until_ms = clock_mono_ms() + STREAM_LOOK_MS;
-	const struct timespec until = {.tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000};
 	while (!spool->is_given_up && !spool->is_uploading && spool->n_in_order < least) {
 		if (spool->objects->is_stopping)
 			return -ECANCELED;
 		if (least < spool->n_wanted)
 			spool->n_wanted = least;
-		if (pthread_cond_timedwait(&spool->grown, &spool->objects->lock, &until) != 0)
+		if (!clock_wait(&spool->grown, &spool->objects->lock, until_ms))
 			break;
 	}
 	return spool->is_given_up ? -ECANCELED : 0;

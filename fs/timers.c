@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <time.h>
 
 struct entry {
 	int64_t due_ms;
@@ -31,25 +30,10 @@ int timers_new(struct timers **ret)
 	struct timers *timers = calloc(1, sizeof(*timers));
 	if (!timers)
 		return -ENOMEM;
-	pthread_condattr_t monotonic;
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&timers->changed, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	clock_condition_init(&timers->changed);
 	pthread_mutex_init(&timers->lock, NULL);
 	*ret = timers;
 	return 0;
-}
-
-static void wait_locked(struct timers *timers)
-{
-	if (!timers->first) {
-		pthread_cond_wait(&timers->changed, &timers->lock);
-		return;
-	}
-	int64_t due = timers->first->due_ms;
-	struct timespec at = {.tv_sec = due / 1000, .tv_nsec = due % 1000 * 1000000};
-	pthread_cond_timedwait(&timers->changed, &timers->lock, &at);
 }
 
 static void *timers_thread(void *arg)
@@ -59,7 +43,7 @@ static void *timers_thread(void *arg)
 	while (!timers->is_stopped) {
 		struct entry *entry = timers->first;
 		if (!entry || entry->due_ms > clock_mono_ms()) {
-			wait_locked(timers);
+			(void)clock_wait(&timers->changed, &timers->lock, entry ? entry->due_ms : INT64_MAX);
 			continue;
 		}
 		timers->first = entry->next;

@@ -7,7 +7,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "cleanup.h"
 #include "clock.h"
@@ -74,27 +73,17 @@ static bool keys_are_equal(const struct auth_keys *a, const struct auth_keys *b)
 int renewal_new(renewal_ask ask, void *arg, int64_t advisory_ms, int64_t mandatory_ms, struct renewal **ret)
 {
 	struct renewal *renewal = calloc(1, sizeof(*renewal));
-	pthread_condattr_t monotonic;
-	if (!renewal || pthread_mutex_init(&renewal->lock, NULL) != 0)
-		goto no_lock;
-	if (pthread_condattr_init(&monotonic) != 0)
-		goto no_attributes;
-	(void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC); /* Linux has it */
-	int r = pthread_cond_init(&renewal->ended, &monotonic);
-	(void)pthread_condattr_destroy(&monotonic);
-	if (r != 0)
-		goto no_attributes;
+	if (!renewal || pthread_mutex_init(&renewal->lock, NULL) != 0) {
+		free(renewal);
+		return -ENOMEM;
+	}
+	clock_condition_init(&renewal->ended);
 	renewal->ask = ask;
 	renewal->arg = arg;
 	renewal->advisory_ns = advisory_ms * NS_PER_MS;
 	renewal->mandatory_ns = mandatory_ms * NS_PER_MS;
 	*ret = renewal;
 	return 0;
-no_attributes:
-	pthread_mutex_destroy(&renewal->lock);
-no_lock:
-	free(renewal);
-	return -ENOMEM;
 }
 
 void renewal_free(struct renewal *renewal)
@@ -137,14 +126,8 @@ static enum need need_locked(const struct renewal *renewal, int64_t now_ns, uint
 /* Waits for a sign from the thread that asks; in slices, for a cancel does not wake us. Needs lock. */
 static void wait_locked(struct renewal *renewal)
 {
-	struct timespec until;
-	(void)clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += WAIT_SLICE_MS * NS_PER_MS;
-	if (until.tv_nsec >= 1000 * NS_PER_MS) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000 * NS_PER_MS;
-	}
-	(void)pthread_cond_timedwait(&renewal->ended, &renewal->lock, &until); /* the caller looks again */
+	(void)clock_wait(&renewal->ended, &renewal->lock,
+			 clock_mono_ms() + WAIT_SLICE_MS); /* the caller looks again */
 }
 
 static int fail_locked(struct renewal *renewal, struct fault *reterr)

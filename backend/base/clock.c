@@ -26,6 +26,25 @@ int64_t clock_mono_ms(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
+void clock_condition_init(pthread_cond_t *condition)
+{
+	pthread_condattr_t monotonic;
+
+	(void)pthread_condattr_init(&monotonic); /* none of these can fail on Linux */
+	(void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(condition, &monotonic);
+	(void)pthread_condattr_destroy(&monotonic);
+}
+
+bool clock_wait(pthread_cond_t *condition, pthread_mutex_t *lock, int64_t until_ms)
+{
+	const struct timespec until = {.tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000};
+
+	if (until_ms == INT64_MAX)
+		return pthread_cond_wait(condition, lock) == 0;
+	return pthread_cond_timedwait(condition, lock, &until) == 0;
+}
+
 /* An int64_t of nanoseconds ends in 1677 and 2262, so every one of them is a date. */
 static void split(int64_t wall_ns, struct tm *ret, int *ret_ms)
 {

@@ -150,27 +150,6 @@ static void *lane_run(void *arg)
 
 /* ---- calls, on their own threads */
 
-static void wait_until(pthread_cond_t *condition, pthread_mutex_t *lock, int64_t until_ms)
-{
-	const struct timespec until = {.tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000};
-
-	if (until_ms == INT64_MAX)
-		(void)pthread_cond_wait(condition, lock);
-	else
-		(void)pthread_cond_timedwait(condition, lock,
-					     &until); /* the caller looks at the clock again */
-}
-
-static void condition_init(pthread_cond_t *condition)
-{
-	pthread_condattr_t monotonic;
-
-	(void)pthread_condattr_init(&monotonic);
-	(void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC); /* Linux has it */
-	(void)pthread_cond_init(condition, &monotonic);
-	(void)pthread_condattr_destroy(&monotonic);
-}
-
 /* Why the call must end; 0: it goes on. */
 static int call_is_over_locked(const struct http_call *call)
 {
@@ -193,7 +172,7 @@ int http_call_open(struct http_call *call)
 	call->host = http_host_ref_locked(http, &call->url);
 	if (!call->host)
 		return -ENOMEM;
-	condition_init(&call->changed);
+	clock_condition_init(&call->changed);
 	LIST_INSERT_HEAD(&http->calls, call, in_http);
 	return 0;
 }
@@ -217,7 +196,8 @@ int http_call_wait(struct http_call *call, int64_t until_ms)
 
 	LOCK_SCOPE(&http->lock);
 	while ((r = call_is_over_locked(call)) == 0 && clock_mono_ms() < until_ms)
-		wait_until(&call->changed, &http->lock, until_ms < call->end_ms ? until_ms : call->end_ms);
+		(void)clock_wait(&call->changed, &http->lock,
+				 until_ms < call->end_ms ? until_ms : call->end_ms);
 	return r;
 }
 
@@ -269,7 +249,8 @@ int http_attempt_run(struct http_attempt *attempt)
 		if (r < 0)
 			attempt_end_locked(attempt, r);
 		else
-			wait_until(&call->changed, &http->lock, attempt->unwanted ? INT64_MAX : call->end_ms);
+			(void)clock_wait(&call->changed, &http->lock,
+					 attempt->unwanted ? INT64_MAX : call->end_ms);
 	}
 	return attempt->err;
 }
@@ -390,7 +371,7 @@ int http_new_with_limits(const struct http_limits *limits, struct http **ret, st
 	LIST_INIT(&http->calls);
 	LIST_INIT(&http->hosts);
 	(void)pthread_mutex_init(&http->lock, NULL);
-	condition_init(&http->emptied);
+	clock_condition_init(&http->emptied);
 	int r = http_set_up(http);
 	if (r < 0) {
 		http_free(http);
@@ -412,14 +393,16 @@ void http_stop(struct http *http)
 	LOCK_SCOPE(&http->lock);
 	http->is_stopped = true;
 	LIST_FOREACH(call, &http->calls, in_http)
-	pthread_cond_signal(&call->changed);
+	{
+		pthread_cond_signal(&call->changed);
+	}
 }
 
 static void http_wait_for_calls(struct http *http)
 {
 	LOCK_SCOPE(&http->lock);
 	while (!LIST_EMPTY(&http->calls))
-		wait_until(&http->emptied, &http->lock, INT64_MAX);
+		(void)clock_wait(&http->emptied, &http->lock, INT64_MAX);
 	http->is_over = true;
 }
 

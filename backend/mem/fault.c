@@ -80,8 +80,7 @@ static void wait_until_locked(struct mem *mem, int64_t mono_ms)
 
 	if (mem->control_path && left_ms > CONTROL_POLL_MS)
 		mono_ms -= left_ms - CONTROL_POLL_MS;
-	const struct timespec until = {.tv_sec = mono_ms / 1000, .tv_nsec = mono_ms % 1000 * 1000000};
-	(void)pthread_cond_timedwait(&mem->changed, &mem->lock, &until); /* the caller looks at the clock */
+	(void)clock_wait(&mem->changed, &mem->lock, mono_ms); /* the caller looks at the clock */
 }
 
 /* Up to `ms`, and as long as `rule_ms` stands; true if it came to its end. */

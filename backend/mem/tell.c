@@ -184,9 +184,7 @@ int mem_watch(struct backend *be, int timeout_ms)
 		}
 		if (mem->control_path && until_ms > now_ms + CONTROL_POLL_MS)
 			until_ms = now_ms + CONTROL_POLL_MS;
-		const struct timespec until = {.tv_sec = until_ms / 1000,
-					       .tv_nsec = until_ms % 1000 * 1000000};
-		(void)pthread_cond_timedwait(&mem->changed, &mem->lock, &until);
+		(void)clock_wait(&mem->changed, &mem->lock, until_ms);
 	}
 }
 

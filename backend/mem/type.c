@@ -51,7 +51,6 @@ static void cleanup_mem_(struct mem **mem)
 
 static int mem_new(struct mem **ret)
 {
-	pthread_condattr_t attributes;
 	struct mem *mem = calloc(1, sizeof(*mem));
 	if (!mem)
 		return -ENOMEM;
@@ -64,10 +63,7 @@ static int mem_new(struct mem **ret)
 	pthread_mutex_init(&mem->control_lock, NULL);
 	pthread_mutex_init(&mem->submit_lock, NULL);
 	pthread_mutex_init(&mem->lock, NULL);
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&mem->changed, &attributes);
-	pthread_condattr_destroy(&attributes);
+	clock_condition_init(&mem->changed);
 	*ret = mem;
 	return 0;
 }

@@ -93,3 +93,19 @@ Test(clock, monotonic_does_not_go_back)
 
 	cr_assert(ge(i64, clock_mono_ms(), first));
 }
+
+Test(clock, a_wait_ends_at_its_moment)
+{
+	pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	pthread_cond_t condition;
+	int64_t until_ms = clock_mono_ms() + 30;
+
+	clock_condition_init(&condition);
+	pthread_mutex_lock(&lock);
+	while (clock_wait(&condition, &lock, until_ms))
+		;
+	cr_expect(ge(i64, clock_mono_ms(), until_ms));
+	cr_expect(not(clock_wait(&condition, &lock, until_ms)), "a moment that has gone by");
+	pthread_mutex_unlock(&lock);
+	pthread_cond_destroy(&condition);
+}
