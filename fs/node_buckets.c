@@ -82,7 +82,7 @@ static int buckets_list(struct call *c, struct node *dir, struct listing *ret)
 	if (r < 0)
 		return r;
 	r = remote_answered(dir->remote, backend_bucket_list(be, list_bucket, &list, &c->fault), &c->fault);
-	if (objects && remote_is_away(r) && objects_buckets_seen(objects, list_old_bucket, &list) == 0 &&
+	if (objects && fault_is_passing(r) && objects_buckets_seen(objects, list_old_bucket, &list) == 0 &&
 	    ret->n_entries > 0)
 		r = 0;
 	if (r == 0)

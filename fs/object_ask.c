@@ -254,7 +254,7 @@ static int find_old(struct call *c, struct object_dir *dir, const char *name, co
 		    struct child *ret)
 {
 	LOCK_SCOPE(&dir->objects->lock);
-	if (!remote_is_away(error) || find_locked(dir, name, key, true, ret) != 0)
+	if (!fault_is_passing(error) || find_locked(dir, name, key, true, ret) != 0)
 		return error;
 	c->fault.text[0] = '\0';
 	return 0;
@@ -325,7 +325,7 @@ static int ask_file(struct call *c, struct object_file *file)
 		c->fault.text[0] = '\0';
 		return bucket && key ? 0 : -ENOMEM;
 	}
-	if (remote_is_away(r) && file->version) {
+	if (fault_is_passing(r) && file->version) {
 		c->fault.text[0] = '\0';
 		file->fresh_ms = objects_grace_ms(file->objects);
 		return 0;
@@ -458,7 +458,7 @@ static int ask_bucket(struct call *c, struct objects *objects, const char *name)
 			    backend_objects(be, name, "", "", 1, count_one, &n, &page, &c->fault), &c->fault);
 	if (r == 0)
 		objects_bucket_seen(objects, name, true);
-	else if (remote_is_away(r) && has_grace(objects, name))
+	else if (fault_is_passing(r) && has_grace(objects, name))
 		r = 0;
 	if (r == 0 || r == -ENOENT)
 		c->fault.text[0] = '\0';

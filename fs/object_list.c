@@ -209,7 +209,7 @@ int64_t objects_grace_ms(const struct objects *objects)
 /* Is it so that the service is away, and what is known may be told for a while? */
 static bool has_grace_locked(struct object_dir *dir, int r)
 {
-	if (!remote_is_away(r) || !dir->has_rows)
+	if (!fault_is_passing(r) || !dir->has_rows)
 		return false;
 	dir->listed_ms = objects_grace_ms(dir->objects);
 	return true;

@@ -234,11 +234,6 @@ void remote_refresh(struct remote *remote)
 	remote_poke(remote);
 }
 
-bool remote_is_away(int r)
-{
-	return r == -EHOSTUNREACH || r == -ETIMEDOUT || r == -EAGAIN || r == -EIO;
-}
-
 int64_t remote_retry_ms(unsigned n_failures)
 {
 	return n_failures < 8 ? (int64_t)REMOTE_RETRY_MS << n_failures : REMOTE_RETRY_MAX_MS;
@@ -248,7 +243,7 @@ int remote_answered(struct remote *remote, int r, const struct fault *fault)
 {
 	static const struct fault none;
 	if (r != -EINTR && r != CALL_PARKED)
-		set_fault(remote, remote_is_away(r) || r == -EACCES ? fault : &none);
+		set_fault(remote, fault_is_passing(r) || r == -EACCES ? fault : &none);
 	return r;
 }
 

@@ -75,8 +75,6 @@ bool remote_mount_is_alive(const struct remote *remote, const char *mount_id);
 int remote_backend(struct remote *remote, struct backend **ret, struct fault *reterr);
 /* What a call of the service came to, for remotes.tsv; gives r back. */
 int remote_answered(struct remote *remote, int r, const struct fault *fault);
-/* Does this error say that the service cannot be asked just now? What is known of it may be told meanwhile. */
-bool remote_is_away(int r);
 /* How long to wait before something is tried again that has failed n times before: it doubles. */
 enum { REMOTE_RETRY_MS = 2000, REMOTE_RETRY_MAX_MS = 300000 };
 int64_t remote_retry_ms(unsigned n_failures);

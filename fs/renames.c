@@ -50,12 +50,6 @@ void rename_free(struct rename *rename)
 	free(rename);
 }
 
-static bool copy_text(const char *text, char **ret)
-{
-	*ret = text ? strdup(text) : NULL;
-	return !text || *ret;
-}
-
 int rename_add_locked(struct rename *rename, const struct rename_step *like)
 {
 	if (rename->n_steps == rename->capacity)
@@ -71,11 +65,12 @@ int rename_add_locked(struct rename *rename, const struct rename_step *like)
 	};
 	if (step->file)
 		step->file->n_refs++;
-	bool is_whole = copy_text(like->bucket, &step->bucket) && copy_text(like->key, &step->key) &&
-			copy_text(like->to_bucket, &step->to_bucket) &&
-			copy_text(like->to_key, &step->to_key) && copy_text(like->version, &step->version) &&
-			copy_text(like->if_version, &step->if_version);
-	return is_whole ? 0 : -ENOMEM;
+	return str_dup(like->bucket, &step->bucket)
+		       ?: str_dup(like->key, &step->key)
+		       ?: str_dup(like->to_bucket, &step->to_bucket)
+		       ?: str_dup(like->to_key, &step->to_key)
+		       ?: str_dup(like->version, &step->version)
+		       ?: str_dup(like->if_version, &step->if_version);
 }
 
 /* ---- one step ---- */

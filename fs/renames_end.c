@@ -68,7 +68,7 @@ void renames_plan_tick_locked(struct objects *objects)
 
 static bool may_mend(int r)
 {
-	return remote_is_away(r) || r == -EACCES || r == -ENOMEM || r == -EINTR;
+	return fault_is_passing(r) || r == -EACCES || r == -ENOMEM || r == -EINTR;
 }
 
 static void explain(struct rename *rename, const char *end)

@@ -37,6 +37,8 @@ static inline void cleanup_str_(struct str *s)
 }
 #define cleanup_str __attribute__((cleanup(cleanup_str_)))
 
+/* The caller's; of NULL it is NULL. -ENOMEM. */
+int str_dup(const char *text, char **ret);
 /* printf into new memory; -ENOMEM. */
 int str_format(char **ret, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

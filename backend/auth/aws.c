@@ -141,11 +141,12 @@ static int credentials_init(struct aws_credentials *credentials, const struct aw
 {
 	credentials->client = options->client;
 	credentials->is_anonymous = options->is_anonymous;
-	credentials->profile = options->profile ? strdup(options->profile) : NULL;
-	credentials->region = options->region ? strdup(options->region) : NULL;
-	if ((options->profile && !credentials->profile) || (options->region && !credentials->region))
-		return -ENOMEM;
-	int r = auth_endpoints_init(options->endpoint, options->endpoints, &credentials->endpoints, reterr);
+	int r = str_dup(options->profile, &credentials->profile);
+	if (r == 0)
+		r = str_dup(options->region, &credentials->region);
+	if (r == 0)
+		r = auth_endpoints_init(options->endpoint, options->endpoints, &credentials->endpoints,
+					reterr);
 	if (r == 0)
 		r = options->env ? profile_env_copy(options->env, &credentials->env)
 				 : profile_env_read(&credentials->env);

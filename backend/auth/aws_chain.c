@@ -76,17 +76,11 @@ static struct aws_source *source_of_profile(enum aws_kind kind, const char *prof
 	return source_new(kind, profile, from, path ?: "?");
 }
 
-static int copy_text(const char *text, char **ret)
-{
-	*ret = text ? strdup(text) : NULL;
-	return text && !*ret ? -ENOMEM : 0;
-}
-
 /* ---- keys ---- */
 
 static int set_keys(struct aws_source *source, const char *id, const char *secret, const char *token)
 {
-	int r = copy_text(id, &source->keys.id);
+	int r = str_dup(id, &source->keys.id);
 	if (r == 0)
 		r = secret_set(&source->keys.secret, secret, strlen(secret));
 	if (r == 0 && token)
@@ -271,11 +265,11 @@ static int chain_role(struct chain *chain, const char *profile, struct aws_sourc
 		return r;
 	cleanup_source struct aws_source *source =
 		source_of_profile(AWS_ROLE, profile, "role", files->config_path);
-	r = source ? copy_text(arn, &source->role_arn) : -ENOMEM;
+	r = source ? str_dup(arn, &source->role_arn) : -ENOMEM;
 	if (r == 0)
-		r = copy_text(profile_get(files, profile, "role_session_name"), &source->session_name);
+		r = str_dup(profile_get(files, profile, "role_session_name"), &source->session_name);
 	if (r == 0)
-		r = copy_text(profile_get(files, profile, "external_id"), &source->external_id);
+		r = str_dup(profile_get(files, profile, "external_id"), &source->external_id);
 	if (r == 0)
 		r = role_duration(chain, profile, &source->duration_s);
 	if (r == 0 && chain->n_visited < AWS_ROLE_DEPTH_MAX)
@@ -302,11 +296,11 @@ static int chain_web(struct chain *chain, const char *profile, const char *arn, 
 	cleanup_source struct aws_source *source =
 		profile ? source_of_profile(AWS_WEB, profile, "web identity", chain->files->config_path)
 			: source_new(AWS_WEB, NULL, "AWS_WEB_IDENTITY_TOKEN_FILE", " in the environment");
-	int r = source ? copy_text(arn, &source->role_arn) : -ENOMEM;
+	int r = source ? str_dup(arn, &source->role_arn) : -ENOMEM;
 	if (r == 0)
-		r = copy_text(session, &source->session_name);
+		r = str_dup(session, &source->session_name);
 	if (r == 0)
-		r = copy_text(file, &source->token_file);
+		r = str_dup(file, &source->token_file);
 	if (r == 0)
 		*ret = STEAL(source);
 	return r;
@@ -352,13 +346,13 @@ static int chain_sso(struct chain *chain, const char *profile, struct aws_source
 			profile);
 	cleanup_source struct aws_source *source =
 		source_of_profile(AWS_SSO, profile, "single sign-on", files->config_path);
-	int r = source ? copy_text(session ?: url, &source->sso_cache_key) : -ENOMEM;
+	int r = source ? str_dup(session ?: url, &source->sso_cache_key) : -ENOMEM;
 	if (r == 0)
-		r = copy_text(region, &source->sso_region);
+		r = str_dup(region, &source->sso_region);
 	if (r == 0)
-		r = copy_text(account, &source->sso_account);
+		r = str_dup(account, &source->sso_account);
 	if (r == 0)
-		r = copy_text(role, &source->sso_role);
+		r = str_dup(role, &source->sso_role);
 	if (r < 0)
 		return r;
 	source->is_sso_session = session;
@@ -383,7 +377,7 @@ static int chain_process(struct chain *chain, const char *profile, struct aws_so
 		return -ENOENT;
 	cleanup_source struct aws_source *source =
 		source_of_profile(AWS_PROCESS, profile, "credential_process", chain->files->config_path);
-	int r = source ? copy_text(command, &source->command) : -ENOMEM;
+	int r = source ? str_dup(command, &source->command) : -ENOMEM;
 	if (r == 0)
 		*ret = STEAL(source);
 	return r;

@@ -40,10 +40,8 @@ static int container_token(const struct profile_env *env, char **ret, struct fau
 {
 	const char *path = profile_env_get(env, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE");
 	const char *text = profile_env_get(env, "AWS_CONTAINER_AUTHORIZATION_TOKEN");
-	if (!path) {
-		*ret = text ? strdup(text) : NULL;
-		return text && !*ret ? -ENOMEM : 0;
-	}
+	if (!path)
+		return str_dup(text, ret);
 	int r = profile_read(path, TOKEN_FILE_MAX, ret, NULL, reterr);
 	if (r == 0)
 		(*ret)[strcspn(*ret, "\r\n")] = '\0';

@@ -155,11 +155,12 @@ static int credentials_init(struct google_credentials *credentials, const struct
 {
 	credentials->client = options->client;
 	credentials->is_anonymous = options->is_anonymous;
-	credentials->file = options->file ? strdup(options->file) : NULL;
-	credentials->project = options->project ? strdup(options->project) : NULL;
-	if ((options->file && !credentials->file) || (options->project && !credentials->project))
-		return -ENOMEM;
-	int r = auth_endpoints_init(options->endpoint, options->endpoints, &credentials->endpoints, reterr);
+	int r = str_dup(options->file, &credentials->file);
+	if (r == 0)
+		r = str_dup(options->project, &credentials->project);
+	if (r == 0)
+		r = auth_endpoints_init(options->endpoint, options->endpoints, &credentials->endpoints,
+					reterr);
 	if (r < 0)
 		return r;
 	return options->env ? profile_env_copy(options->env, &credentials->env)

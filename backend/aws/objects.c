@@ -39,15 +39,6 @@ static int aws_metadata(const struct http_headers *headers, char **ret)
 	return *ret ? 0 : -ENOMEM;
 }
 
-/* `missing`: what it stands for when it is not there; NULL: nothing. */
-static int aws_detail_text(const struct http_headers *headers, const char *name, const char *missing,
-			   char **ret)
-{
-	const char *value = http_headers_get(headers, name) ?: missing;
-	*ret = value ? strdup(value) : NULL;
-	return value && !*ret ? -ENOMEM : 0;
-}
-
 static int aws_detail(const struct http_headers *headers, struct object_detail *ret, struct fault *reterr)
 {
 	char version[OBJECT_VERSION_MAX + 1];
@@ -59,8 +50,9 @@ static int aws_detail(const struct http_headers *headers, struct object_detail *
 		return fault_set(reterr, EIO, "S3 told of an object without its size or version");
 	detail.changed_ns = http_headers_time(headers, "Last-Modified");
 	detail.version = strdup(version);
-	if (!detail.version || aws_detail_text(headers, "Content-Type", NULL, &detail.content_type) < 0 ||
-	    aws_detail_text(headers, "x-amz-storage-class", "STANDARD", &detail.storage_class) < 0 ||
+	if (!detail.version || str_dup(http_headers_get(headers, "Content-Type"), &detail.content_type) < 0 ||
+	    str_dup(http_headers_get(headers, "x-amz-storage-class") ?: "STANDARD", &detail.storage_class) <
+		    0 ||
 	    aws_metadata(headers, &detail.metadata) < 0) {
 		object_detail_release(&detail);
 		return fault_set(reterr, ENOMEM, "an object's facts: %s", strerror(ENOMEM));

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "aws/aws.h"
+#include "base/check.h"
 #include "base/options.h"
 #include "clock.h"
 
@@ -42,8 +43,7 @@ static void aws_close(struct backend *be)
 		return;
 	struct aws *aws = aws_of(be);
 	aws_credentials_free(aws->credentials);
-	if (aws->client)
-		http_client_free(aws->client);
+	http_client_free(aws->client);
 	http_free(aws->http);
 	json_decref(aws->regions);
 	json_decref(aws->places);
@@ -57,15 +57,13 @@ static void aws_close(struct backend *be)
 
 static int aws_copy_fields(struct aws *aws, const struct aws_fields *fields, const char *state_dir)
 {
-	aws->bucket = fields->bucket ? strdup(fields->bucket) : NULL;
-	aws->role = fields->role ? strdup(fields->role) : NULL;
-	aws->state_dir = strdup(state_dir);
 	aws->regions = json_object();
 	aws->places = json_object();
-	return aws->state_dir && aws->regions && aws->places && !(fields->bucket && !aws->bucket) &&
-			       !(fields->role && !aws->role)
-		       ? 0
-		       : -ENOMEM;
+	if (!aws->regions || !aws->places)
+		return -ENOMEM;
+	return str_dup(fields->bucket, &aws->bucket)
+		       ?: str_dup(fields->role, &aws->role)
+		       ?: str_dup(state_dir, &aws->state_dir);
 }
 
 static int aws_init(struct aws *aws, const struct backend_conf *conf, struct fault *reterr)
@@ -112,27 +110,6 @@ static int aws_open(const struct backend_conf *conf, struct backend **ret, struc
 
 /* ---- trainfs check ---- */
 
-static int aws_check_count(void *arg, const char *name)
-{
-	*(unsigned *)arg += 1;
-	return 0;
-}
-
-/* "SUBJECT: GOOD", or "SUBJECT: BAD: what went wrong". */
-static void aws_check_line(check_sink sink, void *arg, int r, const struct fault *fault, const char *subject,
-			   const char *good, const char *bad)
-{
-	cleanup_free char *line = NULL;
-	if (str_format(&line, "%s: %s%s%s", subject, r < 0 ? bad : good, r < 0 ? ": " : "",
-		       r < 0 ? fault->text : "") == 0)
-		sink(arg, r == 0, line);
-}
-
-static int aws_check_row(void *arg, const struct object_entry *object)
-{
-	return 0;
-}
-
 /* Beginning an upload and ending it changes nothing, and asks for the right to write. */
 static int aws_check_write(struct aws *aws, const char *bucket, struct fault *reterr)
 {
@@ -148,13 +125,13 @@ static void aws_check_bucket(struct aws *aws, check_sink sink, void *arg)
 	cleanup_free char *subject = NULL;
 	if (str_format(&subject, "bucket %s", aws->bucket) < 0)
 		return;
-	int r = aws_bucket_ops.objects(&aws->base, aws->bucket, "", false, "", 1, aws_check_row, NULL, &page,
-				       &fault);
-	aws_check_line(sink, arg, r, &fault, subject, "may be listed", "cannot be listed");
+	int r = aws_bucket_ops.objects(&aws->base, aws->bucket, "", false, "", 1, check_pass_object, NULL,
+				       &page, &fault);
+	check_tell(sink, arg, r, &fault, subject, "may be listed", "cannot be listed");
 	if (r < 0)
 		return;
 	r = aws_check_write(aws, aws->bucket, &fault);
-	aws_check_line(sink, arg, r, &fault, subject, "may be written to", "cannot be written to");
+	check_tell(sink, arg, r, &fault, subject, "may be written to", "cannot be written to");
 }
 
 static void aws_check(struct backend *be, check_sink sink, void *arg)
@@ -164,9 +141,9 @@ static void aws_check(struct backend *be, check_sink sink, void *arg)
 	cleanup_free char *seen = NULL;
 	unsigned n = 0;
 	aws_credentials_describe(aws->credentials, clock_wall_ns(), sink, arg);
-	int r = aws_bucket_ops.list(be, aws_check_count, &n, &fault);
+	int r = aws_bucket_ops.list(be, check_count_name, &n, &fault);
 	if (str_format(&seen, "%u to be seen", n) == 0)
-		aws_check_line(sink, arg, r, &fault, "buckets", seen, "cannot be listed");
+		check_tell(sink, arg, r, &fault, "buckets", seen, "cannot be listed");
 	if (aws->bucket)
 		aws_check_bucket(aws, sink, arg);
 }

@@ -89,11 +89,6 @@ static void part_describe(struct aws_upload *upload, struct aws_call *call, unsi
 	call->request.total_ms = http_transfer_ms(n);
 }
 
-static bool is_lost(int r)
-{
-	return r == -EHOSTUNREACH || r == -ETIMEDOUT || r == -EIO || r == -EAGAIN;
-}
-
 /* *ret_is_lost: S3 did not get it, or could not do it now. */
 static int part_send(struct aws_upload *upload, unsigned i, int64_t n, bool *ret_is_lost,
 		     struct fault *reterr)
@@ -102,7 +97,7 @@ static int part_send(struct aws_upload *upload, unsigned i, int64_t n, bool *ret
 	cleanup_call struct aws_call call = {0};
 	part_describe(upload, &call, i, n);
 	int r = aws_call_perform(upload->aws, &call, &reply, reterr);
-	*ret_is_lost = is_lost(r);
+	*ret_is_lost = fault_is_passing(r);
 	if (r < 0)
 		return r;
 	if (!upload->copy)
@@ -352,7 +347,7 @@ static int upload_finish(struct aws_upload *upload, int r, struct object_upload 
 	if (r == 0) {
 		aws_leftover_forget(upload->aws, upload->note);
 		upload_free(upload);
-	} else if (keep && (is_lost(r) || r == -EACCES)) {
+	} else if (keep && (fault_is_passing(r) || r == -EACCES)) {
 		*keep = &upload->base;
 	} else {
 		upload_abort(upload);

@@ -51,6 +51,11 @@ int fault_set(struct fault *fault, int err, const char *format, ...)
 	return r;
 }
 
+bool fault_is_passing(int r)
+{
+	return r == -EHOSTUNREACH || r == -ETIMEDOUT || r == -EAGAIN || r == -EIO;
+}
+
 const char *fault_name(int err)
 {
 	return (err > 0 ? strerrorname_np(err) : NULL) ?: "E?";

@@ -141,6 +141,12 @@ int str_steal(struct str *s, char **ret)
 	return 0;
 }
 
+int str_dup(const char *text, char **ret)
+{
+	*ret = text ? strdup(text) : NULL;
+	return text && !*ret ? -ENOMEM : 0;
+}
+
 int str_format(char **ret, const char *format, ...)
 {
 	char *text = NULL;

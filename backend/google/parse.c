@@ -201,13 +201,6 @@ int google_parse_objects(const char *json, size_t n, const char *prefix, bool is
 
 /* ---- objects ---- */
 
-static int copy_member(const json_t *object, const char *name, char **ret)
-{
-	const char *text = member(object, name);
-	*ret = text ? strdup(text) : NULL;
-	return text && !*ret ? -ENOMEM : 0;
-}
-
 static int copy_metadata(const json_t *object, char **ret)
 {
 	const json_t *metadata = json_object_get(object, "metadata");
@@ -228,8 +221,8 @@ static int take_object(const json_t *object, struct object_detail *ret, char crc
 				 "Cloud Storage told of an object, and not of its generation or size");
 	detail.changed_ns = time_of(object);
 	detail.version = strdup(version);
-	if (!detail.version || copy_member(object, "contentType", &detail.content_type) < 0 ||
-	    copy_member(object, "storageClass", &detail.storage_class) < 0 ||
+	if (!detail.version || str_dup(member(object, "contentType"), &detail.content_type) < 0 ||
+	    str_dup(member(object, "storageClass"), &detail.storage_class) < 0 ||
 	    copy_metadata(object, &detail.metadata) < 0) {
 		object_detail_release(&detail);
 		return fault_set(reterr, ENOMEM, "an object's facts: %s", strerror(ENOMEM));

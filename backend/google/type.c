@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "auth/profile.h"
+#include "base/check.h"
 #include "base/options.h"
 #include "clock.h"
 #include "google/google.h"
@@ -38,8 +39,7 @@ static void google_close(struct backend *be)
 		return;
 	struct google *google = google_of(be);
 	google_credentials_free(google->credentials);
-	if (google->client)
-		http_client_free(google->client);
+	http_client_free(google->client);
 	http_free(google->http);
 	free(google->bucket);
 	free(google->region);
@@ -60,13 +60,6 @@ static int google_is_emulated(const struct google_fields *fields, bool *ret)
 	return 0;
 }
 
-static int google_copy_fields(struct google *google, const struct google_fields *fields)
-{
-	google->bucket = fields->bucket ? strdup(fields->bucket) : NULL;
-	google->region = fields->region ? strdup(fields->region) : NULL;
-	return (fields->bucket && !google->bucket) || (fields->region && !google->region) ? -ENOMEM : 0;
-}
-
 static int google_init(struct google *google, const struct backend_conf *conf, struct fault *reterr)
 {
 	struct google_fields fields = {0};
@@ -77,7 +70,7 @@ static int google_init(struct google *google, const struct backend_conf *conf, s
 	r = http_new(&google->http, reterr);
 	if (r < 0)
 		return r;
-	r = google_copy_fields(google, &fields);
+	r = str_dup(fields.bucket, &google->bucket) ?: str_dup(fields.region, &google->region);
 	if (r == 0)
 		r = google_is_emulated(&fields, &is_emulated);
 	if (r == 0)
@@ -115,42 +108,24 @@ static int google_open(const struct backend_conf *conf, struct backend **ret, st
 
 /* ---- trainfs check ---- */
 
-static int google_check_count(void *arg, const char *name)
-{
-	*(unsigned *)arg += 1;
-	return 0;
-}
-
-static int google_check_row(void *arg, const struct object_entry *object)
-{
-	return 0;
-}
-
-static void google_check_line(check_sink sink, void *arg, int r, const struct fault *fault,
-			      const char *bucket, const char *right, const char *wrong)
-{
-	cleanup_free char *line = NULL;
-	if (str_format(&line, "%s%s%s%s%s", bucket ? "bucket " : "", bucket ? bucket : "", bucket ? ": " : "",
-		       r == 0 ? right : wrong, r < 0 ? fault->text : "") == 0)
-		sink(arg, r == 0, line);
-}
-
 static void google_check_bucket(struct google *google, check_sink sink, void *arg)
 {
 	struct object_page page;
 	struct fault fault = {0};
-	int r = google_bucket_ops.objects(&google->base, google->bucket, "", false, "", 1, google_check_row,
+	cleanup_free char *subject = NULL;
+	if (str_format(&subject, "bucket %s", google->bucket) < 0)
+		return;
+	int r = google_bucket_ops.objects(&google->base, google->bucket, "", false, "", 1, check_pass_object,
 					  NULL, &page, &fault);
 	if (r == -ENOENT)
 		r = fault_set(&fault, ENOENT,
 			      "there is no such bucket; make it: gcloud storage buckets create gs://%s",
 			      google->bucket);
-	google_check_line(sink, arg, r, &fault, google->bucket, "listed", "cannot be listed: ");
+	check_tell(sink, arg, r, &fault, subject, "may be listed", "cannot be listed");
 	if (r < 0)
 		return;
 	r = google_upload_try(google, google->bucket, ".trainfs-check", &fault);
-	google_check_line(sink, arg, r, &fault, google->bucket, "may be written to",
-			  "cannot be written to: ");
+	check_tell(sink, arg, r, &fault, subject, "may be written to", "cannot be written to");
 }
 
 static void google_check(struct backend *be, check_sink sink, void *arg)
@@ -163,9 +138,9 @@ static void google_check(struct backend *be, check_sink sink, void *arg)
 	if (str_format(&place, "Cloud Storage: %s", google->storage) == 0)
 		sink(arg, true, place);
 	google_credentials_describe(google->credentials, GOOGLE_SCOPE_ALL, clock_wall_ns(), sink, arg);
-	int r = google_bucket_ops.list(be, google_check_count, &n, &fault);
-	snprintf(seen, sizeof(seen), "buckets: %u to be seen", n);
-	google_check_line(sink, arg, r, &fault, NULL, seen, "buckets: ");
+	int r = google_bucket_ops.list(be, check_count_name, &n, &fault);
+	snprintf(seen, sizeof(seen), "%u to be seen", n);
+	check_tell(sink, arg, r, &fault, "buckets", seen, "cannot be listed");
 	if (google->bucket)
 		google_check_bucket(google, sink, arg);
 }

@@ -201,11 +201,6 @@ static void session_describe(struct google_session *session, struct google_call 
 	call->request.total_ms = http_transfer_ms(n_chunk);
 }
 
-static bool is_passing(int r)
-{
-	return r == -EHOSTUNREACH || r == -ETIMEDOUT || r == -EIO || r == -EAGAIN;
-}
-
 /* Sends what comes next, or asks how much is there (n_chunk 0). */
 static int session_put(struct google_session *session, int64_t n_chunk, bool *ret_is_lost,
 		       struct fault *reterr)
@@ -215,7 +210,7 @@ static int session_put(struct google_session *session, int64_t n_chunk, bool *re
 	session_describe(session, &call, n_chunk);
 	int r = google_call_perform(&call, session->key, &reply, reterr);
 	bool is_answer = r == 0 || is_more_wanted(&reply);
-	*ret_is_lost = !is_answer && is_passing(r);
+	*ret_is_lost = !is_answer && fault_is_passing(r);
 	session->is_repeated |= *ret_is_lost || reply.n_sent > 1;
 	return session_answer(session, r, &reply, reterr);
 }
@@ -380,7 +375,7 @@ int google_upload(struct google *google, const char *bucket, const char *key,
 	int r = session_perform(session, reterr);
 	if (r == 0)
 		*ret = session->object;
-	if ((is_passing(r) || r == -EACCES) && session->url && !session->is_gone)
+	if ((fault_is_passing(r) || r == -EACCES) && session->url && !session->is_gone)
 		*upload = &session->base;
 	else
 		google_object_put_drop(&google->base, &session->base);

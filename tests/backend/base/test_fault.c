@@ -58,3 +58,10 @@ Test(fault, names_of_errors)
 	cr_expect(eq(str, (char *)fault_name(0), "E?"));
 	cr_expect(eq(str, (char *)fault_name(-2), "E?"));
 }
+
+Test(fault, what_passes)
+{
+	cr_expect(fault_is_passing(-ETIMEDOUT) && fault_is_passing(-EHOSTUNREACH));
+	cr_expect(fault_is_passing(-EAGAIN) && fault_is_passing(-EIO));
+	cr_expect(not(fault_is_passing(0) || fault_is_passing(-ENOENT) || fault_is_passing(-EACCES)));
+}

@@ -252,3 +252,14 @@ Test(str, a_sentence_is_cut_between_characters)
 	str_copy_sentence(text, sizeof(text), "rest", 2);
 	cr_expect(eq(str, text, "re"));
 }
+
+Test(str, a_copy_of_nothing_is_nothing)
+{
+	char *none = (char *)"", *copy = NULL;
+
+	cr_expect(zero(int, str_dup(NULL, &none)));
+	cr_expect(eq(ptr, none, NULL));
+	cr_assert(zero(int, str_dup("text", &copy)));
+	cr_expect(eq(str, copy, "text"));
+	free(copy);
+}
