@@ -103,6 +103,9 @@ int aws_conditional(int r, const struct http_reply *reply, const char *key, cons
 int aws_check_target(struct aws *aws, const char *bucket, const char *key, const char *if_version,
 		     struct fault *reterr);
 
+/* How long a copy or the end of an upload may be silent: S3 sends spaces meanwhile, gateways do not. */
+enum { AWS_WORK_MS = 2 * 60 * 1000 };
+
 /* The operations of backend.h. */
 int aws_object_get(struct backend *be, const char *bucket, const char *key, struct object_detail *ret,
 		   struct fault *reterr);

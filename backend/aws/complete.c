@@ -143,6 +143,7 @@ int aws_upload_complete(struct aws_upload *upload, const char *if_version, struc
 		call.request.body = body.data;
 		call.request.body_n = (int64_t)body.len;
 		call.request.total_ms = AWS_COMPLETE_MS;
+		call.request.stall_ms = AWS_WORK_MS;
 		r = complete_once(upload, &call, &reply, ret, &again, reterr);
 		upload->may_be_done |= i > 0 || reply.n_sent > 1 || (r < 0 && reply.status < 300);
 		if (r < 0 && !again && !aws_reply_is(&reply, "NoSuchUpload"))

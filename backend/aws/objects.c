@@ -338,6 +338,7 @@ static int aws_copy(struct aws *aws, const char *bucket, const char *key, const 
 	aws_call_condition(&call, if_version);
 	call.request.has_body = true;
 	call.request.total_ms = AWS_COPY_MS;
+	call.request.stall_ms = AWS_WORK_MS;
 	int r = aws_copy_once(aws, &call, source, &reply, ret, reterr);
 	if (r == -ESTALE && reply.n_sent > 1 && *crc &&
 	    aws_is_done(aws, to_bucket, to_key, source->size_bytes, crc, ret))

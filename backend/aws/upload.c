@@ -79,6 +79,7 @@ static void part_describe(struct aws_upload *upload, struct aws_call *call, unsi
 		aws_call_header(call, "x-amz-copy-source-if-match", upload->copy_match);
 		aws_call_header(call, "x-amz-copy-source-range", range);
 		call->request.total_ms = AWS_COMPLETE_MS;
+		call->request.stall_ms = AWS_WORK_MS;
 		return;
 	}
 	aws_call_header(call, "x-amz-checksum-crc32c", upload->part[i].crc32c);

@@ -111,8 +111,6 @@ static int lane_check_stalls(struct http_lane *lane)
 		struct http_attempt *next = LIST_NEXT(attempt, in_lane);
 		int64_t left_ms;
 		if (http_transfer_is_stalled(attempt, now_ms, &left_ms)) {
-			(void)snprintf(attempt->why, sizeof(attempt->why), "no byte for %g s",
-				       lane->http->limits.stall_ms / 1000.0);
 			lane_finish(lane, attempt, CURLE_OPERATION_TIMEDOUT);
 		} else if (left_ms < wait_ms) {
 			wait_ms = left_ms;

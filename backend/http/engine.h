@@ -162,7 +162,7 @@ void http_host_speed_up_locked(struct http_host *host);
 
 int http_transfer_init(struct http_attempt *attempt, struct http_lane *lane);
 void http_transfer_finish(struct http_attempt *attempt, CURLcode code);
-/* No byte moved for too long; *ret_left_ms: otherwise, how long that may still last (INT64_MAX: not known). */
+/* No byte moved for too long, which attempt->why says then; *ret_left_ms: otherwise, how long that may still last (INT64_MAX: not known). */
 bool http_transfer_is_stalled(struct http_attempt *attempt, int64_t now_ms, int64_t *ret_left_ms);
 
 /* Any thread. Adds "Name: value" as curl wants it. */

@@ -151,7 +151,8 @@ struct http_request {
 	bool is_repeatable; /* sending it twice does what sending it once does: retried after a lost answer, 5xx, 429 */
 	bool is_direct; /* never through a proxy: what is asked is this machine's own */
 	bool is_bulk; /* object data: HTTP/1.1 over a pool of connections. Else HTTP/2 is used where offered */
-	int total_ms;               /* 0: HTTP_TOTAL_MS; -1: no limit but HTTP_STALL_MS */
+	int total_ms;               /* 0: HTTP_TOTAL_MS; -1: no limit but that of silence */
+	int stall_ms;               /* 0: HTTP_STALL_MS; more for a service that is silent while it works */
 	struct http_cancel *cancel; /* may be NULL */
 };
 

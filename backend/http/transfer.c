@@ -378,7 +378,7 @@ void http_transfer_finish(struct http_attempt *attempt, CURLcode code)
 
 bool http_transfer_is_stalled(struct http_attempt *attempt, int64_t now_ms, int64_t *ret_left_ms)
 {
-	const int stall_ms = attempt->call->client->http->limits.stall_ms;
+	const int stall_ms = request_of(attempt)->stall_ms ?: attempt->call->client->http->limits.stall_ms;
 
 	*ret_left_ms = INT64_MAX;
 	if (attempt->moved_ms == 0) { /* connecting: curl has a limit for that */
@@ -389,5 +389,7 @@ bool http_transfer_is_stalled(struct http_attempt *attempt, int64_t now_ms, int6
 		attempt->moved_ms = now_ms;
 	}
 	*ret_left_ms = attempt->moved_ms + stall_ms - now_ms;
+	if (*ret_left_ms <= 0)
+		(void)snprintf(attempt->why, sizeof(attempt->why), "no byte for %g s", stall_ms / 1000.0);
 	return *ret_left_ms <= 0;
 }

@@ -95,6 +95,14 @@ Test(client, a_slow_server_is_not_a_silent_one)
 	cr_expect(eq(i64, world.reply.n_body, 30));
 }
 
+Test(client, a_service_may_be_silent_while_it_works)
+{
+	script({.n_body = 2, .piece = 1, .pause_ms = WORLD_STALL_MS * 2});
+	cr_expect(eq(int, ask((struct http_request){.url = "/", .stall_ms = WORLD_STALL_MS * 20}), 0));
+	cr_expect(eq(i64, world.reply.n_body, 2));
+	cr_expect(eq(sz, server_n_requests(world.server), 1));
+}
+
 Test(client, the_time_of_a_call_ends_it)
 {
 	script({.is_endless = true, .piece = 1, .pause_ms = 20});
