@@ -21,15 +21,15 @@
 /* ---- the record ---- */
 
 /* Written aside and renamed: it is old or new, never half. A kill needs no more; what failed is synced when it fails. */
-static int record_write(const struct spool *spool, const char *bucket, const char *key,
+static int record_write(const struct spool *spool, const char *suffix, const char *bucket, const char *key,
 			const char *if_version, bool is_complete)
 {
 	cleanup_json json_t *record = json_pack("{ss ss ss sb}", "bucket", bucket, "key", key, "if_version",
 						if_version, "complete", is_complete);
 	cleanup_free char *text = record ? json_dumps(record, 0) : NULL, *path = NULL, *aside = NULL;
-	int r = text ? str_format(&path, "%s.json", spool->path) : -ENOMEM;
+	int r = text ? str_format(&path, "%s%s", spool->path, suffix) : -ENOMEM;
 	if (r == 0)
-		r = str_format(&aside, "%s.new", spool->path);
+		r = str_format(&aside, "%s.new", path);
 	if (r < 0)
 		return r;
 	cleanup_close int fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -42,23 +42,44 @@ int spool_record(struct spool *spool, bool is_complete)
 	cleanup_free char *bucket = NULL, *key = NULL, *if_version = NULL;
 	{
 		LOCK_SCOPE(&spool->objects->lock);
-		if (!spool->file || spool->file->is_gone)
+		if (!spool->file || spool->file->is_gone || spool->is_unwanted)
 			return 0;
 		struct object_place place = object_file_place_locked(spool->file);
 		bucket = strdup(place.bucket);
 		key = strdup(place.key);
 		if_version = strdup(spool->if_version);
 	}
-	return bucket && key && if_version ? record_write(spool, bucket, key, if_version, is_complete)
-					   : -ENOMEM;
+	return bucket && key && if_version
+		       ? record_write(spool, SPOOL_RECORD, bucket, key, if_version, is_complete)
+		       : -ENOMEM;
+}
+
+static void unlink_beside(const struct spool *spool, const char *suffix)
+{
+	cleanup_free char *path = NULL;
+	if (str_format(&path, "%s%s", spool->path, suffix) == 0)
+		(void)unlink(
+			path); /* a record that stays is compared with what the service has, and dropped */
 }
 
 void spool_unrecord(const struct spool *spool)
 {
-	cleanup_free char *path = NULL;
-	if (str_format(&path, "%s.json", spool->path) == 0)
-		(void)unlink(
-			path); /* a record that stays is compared with what the service has, and dropped */
+	unlink_beside(spool, SPOOL_RECORD);
+}
+
+/* What comes of the attempt that is under way is to be removed, also by the next mount. */
+static void unwant_locked(struct spool *spool)
+{
+	struct object_place place = object_file_place_locked(spool->file);
+	spool->is_unwanted = true;
+	if (record_write(spool, SPOOL_UNWANTED, place.bucket, place.key, spool->if_version, true) < 0)
+		log_warning("%s%s cannot be written, ignoring", spool->path, SPOOL_UNWANTED);
+	spool_unrecord(spool);
+}
+
+void spool_unwanted_is_over(const struct spool *spool)
+{
+	unlink_beside(spool, SPOOL_UNWANTED);
 }
 
 /* ---- life ---- */
@@ -443,8 +464,7 @@ void spool_discard(struct object_file *file)
 		return;
 	stream_give_up_locked(spool);
 	if (spool->is_uploading) {
-		spool->is_unwanted = true;
-		spool_unrecord(spool);
+		unwant_locked(spool);
 		return;
 	}
 	spool->is_dirty = false;

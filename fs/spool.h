@@ -11,13 +11,16 @@
  *   conflict   the object has been changed by somebody else: it stays in pending/, and is not the file's any more
  *
  * What is removed while it is uploaded is let go at once: the upload ends behind, and what comes of it is removed at the
- * service, before anything else is sent to that key.
+ * service, before anything else is sent to that key. Until then its record is N.unwanted: the next mount removes it.
  *
  * While the file is open its spool stays, clean or not, so that all handles see the same bytes.
  */
 #pragma once
 
 #include "objects.h"
+
+#define SPOOL_RECORD   ".json"
+#define SPOOL_UNWANTED ".unwanted"
 
 struct spool {
 	/* immutable */

@@ -42,14 +42,35 @@ static void take_up_complete(struct objects *objects, char *path, const char *bu
 	upload_begin_locked(spool);
 }
 
-static void take_up(struct objects *objects, const char *dir, const char *name)
+/* It has no name any more; what has come of it is looked for. */
+static void take_up_unwanted(struct objects *objects, char *path, const char *bucket, const char *key,
+			     const char *if_version)
+{
+	struct spool *spool;
+	if (spool_new(objects, path, open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW), if_version, &spool) < 0)
+		return;
+	spool->is_dirty = spool->is_complete = spool->is_unwanted = true;
+	LOCK_SCOPE(&objects->lock);
+	struct object_file *file = object_file_get_locked(objects, bucket, key);
+	if (!file || file->n_refs > 1) { /* for the mount after this */
+		spool_free(spool);
+	} else {
+		object_file_detach_locked(file);
+		spool_attach_locked(spool, file);
+		upload_begin_locked(spool);
+	}
+	if (file)
+		object_file_unref_locked(file);
+}
+
+static void take_up(struct objects *objects, const char *dir, const char *name, const char *suffix)
 {
 	cleanup_free char *text = NULL, *record = NULL;
 	const char *bucket, *key, *if_version;
 	int is_complete;
 	char *path = NULL;
-	if (str_format(&path, "%s/%.*s", dir, (int)(strlen(name) - strlen(".json")), name) < 0 ||
-	    str_format(&record, "%s.json", path) < 0)
+	if (str_format(&path, "%s/%.*s", dir, (int)(strlen(name) - strlen(suffix)), name) < 0 ||
+	    str_format(&record, "%s%s", path, suffix) < 0)
 		return;
 	cleanup_json json_t *json = NULL;
 	if (file_read_all(AT_FDCWD, record, RECORD_MAX, &text, NULL) == 0)
@@ -57,6 +78,8 @@ static void take_up(struct objects *objects, const char *dir, const char *name)
 	if (!json || json_unpack(json, "{s:s s:s s:s s:b}", "bucket", &bucket, "key", &key, "if_version",
 				 &if_version, "complete", &is_complete) < 0) {
 		log_warning("%s cannot be read, ignoring", record);
+	} else if (!strcmp(suffix, SPOOL_UNWANTED)) {
+		take_up_unwanted(objects, STEAL(path), bucket, key, if_version);
 	} else if (is_complete) {
 		take_up_complete(objects, STEAL(path), bucket, key, if_version);
 	} else {
@@ -71,28 +94,47 @@ static void take_up(struct objects *objects, const char *dir, const char *name)
 	free(path);
 }
 
-/* Bytes without a record were delivered, or never asked for. */
-static void clean_up(const char *dir, const char *name)
+static bool has_beside(const char *dir, const char *name, const char *suffix)
 {
-	cleanup_free char *path = NULL, *record = NULL;
-	if (str_format(&path, "%s/%s", dir, name) == 0 && str_format(&record, "%s.json", path) == 0 &&
-	    access(record, F_OK) < 0 && errno == ENOENT)
-		(void)unlink(path); /* the next mount does */
+	cleanup_free char *path = NULL;
+	return str_format(&path, "%s/%s%s", dir, name, suffix) < 0 || access(path, F_OK) == 0 ||
+	       errno != ENOENT;
+}
+
+static void take_up_all(struct objects *objects, const char *dir, const char *suffix)
+{
+	cleanup_closedir DIR *d = opendir(dir);
+	const struct dirent *e;
+	while (d && (e = readdir(d)))
+		if (str_has_suffix(e->d_name, suffix))
+			take_up(objects, dir, e->d_name, suffix);
+}
+
+/* Bytes without a record were delivered, or never asked for; nor does a record count that came after the end. */
+static void clean_up(const char *dir)
+{
+	cleanup_closedir DIR *d = opendir(dir);
+	const struct dirent *e;
+	while (d && (e = readdir(d))) {
+		cleanup_free char *name = strndup(e->d_name, strcspn(e->d_name, "."));
+		bool is_bytes = name && !strcmp(name, e->d_name);
+		if (!name || !*name || renames_is_record(e->d_name) ||
+		    str_has_suffix(e->d_name, SPOOL_UNWANTED))
+			continue;
+		bool is_unwanted = has_beside(dir, name, SPOOL_UNWANTED);
+		if (is_bytes ? is_unwanted || has_beside(dir, name, SPOOL_RECORD)
+			     : !is_unwanted && str_has_suffix(e->d_name, SPOOL_RECORD))
+			continue;
+		(void)unlinkat(dirfd(d), e->d_name, 0); /* the next mount does */
+	}
 }
 
 static void take_up_dir(struct objects *objects, const char *path)
 {
-	cleanup_closedir DIR *d = opendir(path);
-	const struct dirent *e;
+	clean_up(path);
 	renames_take_up(objects, path);
-	while (d && (e = readdir(d))) {
-		if (e->d_name[0] == '.' || renames_is_record(e->d_name))
-			continue;
-		if (str_has_suffix(e->d_name, ".json"))
-			take_up(objects, path, e->d_name);
-		else
-			clean_up(path, e->d_name);
-	}
+	take_up_all(objects, path, SPOOL_UNWANTED);
+	take_up_all(objects, path, SPOOL_RECORD);
 	(void)rmdir(path); /* what is kept keeps it */
 }
 

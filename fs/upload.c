@@ -21,10 +21,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { COMPARE_MAX = 256 << 10 };
+enum { COMPARE_MAX = 256 << 10, UNWANTED_LATE_S = 60 };
 
 struct attempt {
-	bool is_stream;
+	bool is_stream, is_look;
 	struct backend *be;
 	struct object_file *file; /* referenced */
 	char *bucket, *key, *if_version;
@@ -132,6 +132,47 @@ static int send_bytes(struct spool *spool, struct attempt *attempt)
 	return r == -EEXIST ? -ESTALE : r;
 }
 
+static bool is_of_key(const struct spool *spool, const char *bucket, const char *key)
+{
+	if (!spool->file)
+		return false;
+	struct object_place place = object_file_place_locked(spool->file);
+	return strcmp(place.key, key) == 0 && strcmp(place.bucket, bucket) == 0;
+}
+
+/* Has somebody else written it since? Clocks of services and ours may be so far apart. */
+static bool is_later(const struct spool *spool, const struct object_detail *detail)
+{
+	cleanup_free char *path = NULL;
+	struct stat st;
+	return str_format(&path, "%s%s", spool->path, SPOOL_UNWANTED) < 0 || stat(path, &st) < 0 ||
+	       detail->changed_ns / 1000000000 > st.st_mtim.tv_sec + UNWANTED_LATE_S;
+}
+
+/* Of what is not wanted any more. 0: an attempt whose end nobody knows has brought it there; -ESTALE: none has. */
+static int look_for_unwanted(struct spool *spool, struct attempt *attempt)
+{
+	struct stat st;
+	int r = fstat(spool->fd, &st) < 0 ? -errno : take_names(spool, attempt);
+	if (r == 0)
+		r = remote_backend(spool->objects->remote, &attempt->be, &attempt->fault);
+	attempt->n = r == 0 ? st.st_size : 0;
+	if (r == 0)
+		r = compare_with_service(attempt->be, spool, attempt);
+	return r == -ENOENT || (r == 0 && is_later(spool, &attempt->detail)) ? -ESTALE : r;
+}
+
+/* It has a newer content, which may be the same. */
+static void retire_unwanted_locked(const struct spool *spool)
+{
+	struct object_place place = object_file_place_locked(spool->file);
+	for (struct spool *other = spool->objects->spool; other; other = other->next)
+		if (other->is_unwanted && other != spool && is_of_key(other, place.bucket, place.key)) {
+			other->is_dirty = false;
+			spool_unwanted_is_over(other);
+		}
+}
+
 static void delivered_locked(struct spool *spool, const struct attempt *attempt)
 {
 	struct object_file *file = spool->file;
@@ -149,6 +190,7 @@ static void delivered_locked(struct spool *spool, const struct attempt *attempt)
 	if (!file->is_gone)
 		objects_note_put_locked(spool->objects, file->bucket, file->key, detail->version,
 					detail->size_bytes, detail->changed_ns);
+	retire_unwanted_locked(spool);
 }
 
 /* The file is what the service has; these bytes stay for their owner to look at. */
@@ -212,20 +254,13 @@ static void explain(const struct spool *spool, int r, struct fault *fault)
 			  spool->path);
 }
 
-static bool is_of_key(const struct spool *spool, const char *bucket, const char *key)
-{
-	if (!spool->file)
-		return false;
-	struct object_place place = object_file_place_locked(spool->file);
-	return strcmp(place.key, key) == 0 && strcmp(place.bucket, bucket) == 0;
-}
-
 /* Is something of its key under way that was removed? It goes first. */
 static bool is_blocked_locked(const struct spool *spool)
 {
 	struct object_place place = object_file_place_locked(spool->file);
 	for (const struct spool *other = spool->objects->spool; other; other = other->next)
-		if (other->is_unwanted && other != spool && is_of_key(other, place.bucket, place.key))
+		if (other->is_unwanted && other->is_uploading && other != spool &&
+		    is_of_key(other, place.bucket, place.key))
 			return true;
 	return false;
 }
@@ -274,23 +309,36 @@ static int finish_stream(struct spool *spool, struct attempt *attempt)
 	return 0;
 }
 
-/* Its key was removed meanwhile: so is what has come of it. The next of that key may begin. */
+/* What has come of it is removed. 0: nothing of it is there. */
+static int remove_unwanted(struct spool *spool, int r, struct attempt *attempt)
+{
+	if (attempt->be)
+		backend_object_put_drop(attempt->be, STEAL(spool->upload));
+	if (!attempt->be || r == -ESTALE)
+		return 0;
+	if (r < 0 && attempt->is_look)
+		return r;
+	attempt->fault = (struct fault){0}; /* without an answer nobody knows whether it is there */
+	r = backend_object_remove(attempt->be, attempt->bucket, attempt->key,
+				  r == 0 ? attempt->detail.version : NULL, &attempt->fault);
+	return r == -ENOENT || r == -ESTALE ? 0 : r;
+}
+
+/* Its key was removed meanwhile, or by a mount before. The next of that key may begin. */
 static void finish_unwanted(struct spool *spool, int r, struct attempt *attempt)
 {
 	struct objects *objects = spool->objects;
-	struct fault fault = {0};
-	int removed = 0;
-	if (attempt->be)
-		backend_object_put_drop(attempt->be, STEAL(spool->upload));
-	if (attempt->be && r != -ESTALE) /* without an answer nobody knows */
-		removed = backend_object_remove(attempt->be, attempt->bucket, attempt->key,
-						r == 0 ? attempt->detail.version : NULL, &fault);
-	if (removed < 0 && removed != -ENOENT && removed != -ESTALE)
-		objects_report(objects, attempt->bucket, attempt->key, -removed, fault.text);
+	int left = remove_unwanted(spool, r, attempt);
+	if (left == 0)
+		spool_unwanted_is_over(spool);
+	if (left < 0 && !attempt->is_look)
+		objects_report(objects, attempt->bucket, attempt->key, -left, attempt->fault.text);
 	struct request *row;
 	{
 		LOCK_SCOPE(&objects->lock);
-		spool->is_dirty = spool->is_unwanted = false;
+		spool->is_dirty = spool->is_unwanted = spool->is_complete = left < 0;
+		if (left < 0)
+			plan_retry_locked(spool, &attempt->fault);
 		ended_locked(spool, attempt);
 		row = waiters_take(&spool->waiters);
 		for (struct spool *next = objects->spool; next; next = next->next)
@@ -362,8 +410,9 @@ static void attempt_run(struct spool *spool, bool is_stream)
 	{
 		LOCK_SCOPE(&spool->objects->lock);
 		attempt.file = STEAL(spool->sent_file);
+		attempt.is_look = spool->is_unwanted;
 	}
-	int r = send_bytes(spool, &attempt);
+	int r = attempt.is_look ? look_for_unwanted(spool, &attempt) : send_bytes(spool, &attempt);
 	finish(spool, r, &attempt);
 	attempt_release(&attempt);
 }
@@ -461,7 +510,8 @@ int spool_deliver(struct call *c, struct object_file *file)
 void spool_closed_locked(struct object_file *file)
 {
 	struct spool *spool = file->spool;
-	if (!spool || file->n_open > 0 || spool->is_uploading || spool->is_filling || spool->n_writers > 0)
+	if (!spool || file->n_open > 0 || spool->is_uploading || spool->is_filling || spool->n_writers > 0 ||
+	    spool->is_unwanted)
 		return;
 	if (spool->is_dirty && !file->is_gone) {
 		if (spool->n_failures == 0) /* else it is its timer's */

@@ -22,5 +22,6 @@ void upload_stream_locked(struct spool *spool);
 int spool_new(struct objects *objects, char *path, int fd, const char *if_version, struct spool **ret);
 void spool_attach_locked(struct spool *spool, struct object_file *file);
 int spool_record(struct spool *spool, bool is_complete);
-void spool_free(struct spool *spool); /* one that is not attached */
+void spool_unwanted_is_over(const struct spool *spool); /* nothing of it is at the service */
+void spool_free(struct spool *spool);                   /* one that is not attached */
 void spool_unref_locked(struct spool *spool);

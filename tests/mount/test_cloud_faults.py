@@ -452,6 +452,34 @@ def test_killed_with_a_part_at_the_service(far, is_closed):
     wait_for(lambda: far.other.uploads() == 0, what="nothing half sent is left")
 
 
+@pytest.mark.parametrize("is_refused", [False, True], ids=["at_once", "later"])
+def test_killed_after_an_unlink_while_uploading(far, is_refused):
+    """What the service makes of it nevertheless is removed by the next mount, unless somebody has written it anew."""
+    assert os.listdir(far.b) == []
+    hold = Hold(far.proxy)
+    far.proxy.on(far.writes(), hold)
+    callers = [saver(far, name, b"unwanted") for name in ("f", "g")]
+    wait_for(lambda: hold.n == 2 and is_complete(far))
+    for name in ("f", "g"):
+        os.unlink(far.b / name)
+    assert os.listdir(far.b) == []
+    far.m.kill()
+    far.m.force_down()
+    for caller in callers:
+        caller.kill()
+    hold.let_go()
+    wait_for(lambda: far.other.keys() == ["f", "g"], what="the service has got them late")
+    far.put("g", b"theirs")
+    far.proxy.well()
+    if is_refused:
+        far.proxy.on(r"(HEAD|GET) .*/[fg](\?|$)", answer(403), times=2)
+    far.mount()
+    wait_for(lambda: far.other.keys() == ["g"], 60, what="the next mount has removed it")
+    assert far.has("g", b"theirs") and os.listdir(far.b) == ["g"]
+    wait_for(lambda: list(far.world.data.rglob("pending/*/*")) == [])
+    assert [rule[2] for rule in far.proxy.rules] == [0] * is_refused
+
+
 def sent_bytes(far):
     rows = [line.split("\t") for line in (far.m / "far/transfers.tsv").read_text().splitlines()[1:]]
     return sum(int(row[3]) for row in rows)
