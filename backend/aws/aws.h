@@ -104,7 +104,7 @@ int aws_check_target(struct aws *aws, const char *bucket, const char *key, const
 		     struct fault *reterr);
 
 /* How long a copy or the end of an upload may be silent: S3 sends spaces meanwhile, gateways do not. */
-enum { AWS_WORK_MS = 2 * 60 * 1000 };
+enum { AWS_WORK_MS = 5 * 60 * 1000 };
 
 /* The operations of backend.h. */
 int aws_object_get(struct backend *be, const char *bucket, const char *key, struct object_detail *ret,
