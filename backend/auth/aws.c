@@ -250,13 +250,13 @@ static int find_instance_region(struct aws_credentials *credentials, const struc
 	{
 		LOCK_SCOPE(&credentials->lock);
 		if (credentials->instance_region)
-			return str_format(ret, "%s", credentials->instance_region);
+			return str_dup(credentials->instance_region, ret);
 	}
 	cleanup_free char *region = NULL;
 	fill_context(credentials, files, 0, NULL, &context);
 	int r = aws_instance_region(&context, &region, NULL);
 	if (r == 0)
-		r = str_format(ret, "%s", region);
+		r = str_dup(region, ret);
 	LOCK_SCOPE(&credentials->lock);
 	if (r == 0 && !credentials->instance_region)
 		credentials->instance_region = STEAL(region);
@@ -269,13 +269,13 @@ static int find_region(struct aws_credentials *credentials, char **ret, const ch
 	cleanup_files struct profile_files files = {0};
 	*ret_from = "the remote's options";
 	if (credentials->region)
-		return str_format(ret, "%s", credentials->region);
+		return str_dup(credentials->region, ret);
 	int r = read_files(credentials, &files, reterr);
 	if (r < 0)
 		return r;
 	const char *region = aws_region(&credentials->env, &files, credentials->profile, ret_from);
 	if (region)
-		return str_format(ret, "%s", region);
+		return str_dup(region, ret);
 	*ret_from = "the instance metadata";
 	if (!profile_env_is_true(&credentials->env, "AWS_EC2_METADATA_DISABLED") &&
 	    find_instance_region(credentials, &files, ret) == 0)

@@ -32,7 +32,7 @@ static int container_url(const struct profile_env *env, char **ret, struct fault
 			reterr, EINVAL,
 			"AWS_CONTAINER_CREDENTIALS_FULL_URI: https, or http to this host or the container "
 			"agent's address, is wanted");
-	return str_format(ret, "%s", full);
+	return str_dup(full, ret);
 }
 
 /* What goes into Authorization; NULL: nothing. The file is read each time, for its token changes. */

@@ -256,6 +256,5 @@ int aws_sts_identity(const struct aws_context *context, const struct auth_keys *
 		return r;
 	__attribute__((cleanup(cleanup_document))) xmlDoc *document = parse(reply.body.data, reply.body.len);
 	const char *arn = document ? find_text(document, "Arn") : NULL;
-	return arn ? str_format(ret, "%s", arn)
-		   : fault_set(reterr, EBADMSG, "STS answered without an identity");
+	return arn ? str_dup(arn, ret) : fault_set(reterr, EBADMSG, "STS answered without an identity");
 }

@@ -57,7 +57,7 @@ static int quota_project(const struct google_credentials *credentials, const str
 {
 	const char *project =
 		profile_env_get(&credentials->env, "GOOGLE_CLOUD_QUOTA_PROJECT") ?: source->quota_project;
-	return project ? str_format(ret, "%s", project) : 0;
+	return str_dup(project, ret);
 }
 
 static int scoped_ask(void *arg, int64_t now_ns, struct http_cancel *cancel, struct auth_keys *ret,
@@ -231,7 +231,7 @@ static int gcloud_project(const struct profile_env *env, char **ret)
 			project = ini.value[i].value;
 	}
 	if (r == 0)
-		r = project && *project ? str_format(ret, "%s", project) : -ENOENT;
+		r = project && *project ? str_dup(project, ret) : -ENOENT;
 	ini_release(&ini);
 	return r;
 }
@@ -246,16 +246,16 @@ static int find_project(struct google_credentials *credentials, char **ret, cons
 	struct google_context context;
 	*ret_from = "the remote's options";
 	if (credentials->project)
-		return str_format(ret, "%s", credentials->project);
+		return str_dup(credentials->project, ret);
 	for (size_t i = 0; i < sizeof(variable) / sizeof(variable[0]); i++) {
 		*ret_from = variable[i];
 		if (profile_env_get(env, variable[i]))
-			return str_format(ret, "%s", profile_env_get(env, variable[i]));
+			return str_dup(profile_env_get(env, variable[i]), ret);
 	}
 	*ret_from = "the credentials";
 	int r = google_find(env, credentials->file, &source, NULL);
 	if (r == 0 && source->project)
-		return str_format(ret, "%s", source->project);
+		return str_dup(source->project, ret);
 	*ret_from = "gcloud's configuration";
 	if (gcloud_project(env, ret) == 0)
 		return 0;

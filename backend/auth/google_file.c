@@ -79,7 +79,7 @@ static int take_url(const struct parse *parse, const json_t *json, const char *n
 	struct url url;
 	int r = take_optional(json, name, ret);
 	if (r == 0 && !*ret && usual)
-		r = str_format(ret, "%s", usual);
+		r = str_dup(usual, ret);
 	if (r < 0 || !*ret)
 		return r;
 	if (url_parse(*ret, &url) == 0 && (str_has_prefix(*ret, "https://") || auth_is_near_url(*ret)))
@@ -112,7 +112,7 @@ static int parse_user(const struct parse *parse, json_t *json, struct google_sou
 	if (r == 0)
 		r = take_secret(parse, json, "refresh_token", &ret->refresh_token);
 	if (r == 0)
-		r = str_format(&ret->token_url, "%s", TOKEN_URL);
+		r = str_dup(TOKEN_URL, &ret->token_url);
 	return r ?: str_format(&ret->from, "the user's login in %s", parse->from);
 }
 

@@ -27,7 +27,7 @@ static int place(const struct google_context *context, const char *service, cons
 	const char *base = json_string_value(json_object_get(context->endpoints, service));
 	struct url parts;
 	if (!base || url_parse(url, &parts) < 0)
-		return str_format(ret, "%s", url);
+		return str_dup(url, ret);
 	cleanup_free char *there = NULL;
 	return auth_base_url(base, &there) ?: str_format(ret, "%s%s", there, parts.path);
 }

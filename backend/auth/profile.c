@@ -131,7 +131,7 @@ bool profile_env_is_true(const struct profile_env *env, const char *name)
 int profile_expand_home(const struct profile_env *env, const char *path, char **ret)
 {
 	if (!str_has_prefix(path, "~/"))
-		return str_format(ret, "%s", path);
+		return str_dup(path, ret);
 	const char *home = profile_env_get(env, "HOME");
 	return home ? str_format(ret, "%s%s", home, path + 1) : -ENOENT;
 }
