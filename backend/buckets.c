@@ -148,7 +148,8 @@ int backend_object_get(struct backend *be, const char *bucket, const char *key, 
 }
 
 int backend_object_read(struct backend *be, const char *bucket, const char *key, const char *version,
-			int64_t at, int64_t n, bytes_sink sink, void *arg, struct fault *reterr)
+			int64_t at, int64_t n, bytes_sink sink, void *arg, struct checksum *sum,
+			struct fault *reterr)
 {
 	struct fault fault = {0};
 	char name[OBJECT_NAME_MAX];
@@ -158,8 +159,26 @@ int backend_object_read(struct backend *be, const char *bucket, const char *key,
 	object_name(bucket, key, name);
 	if (!OP(be, buckets, object_read))
 		return backend_missing(be, "read an object", name, reterr);
-	int r = be->type->buckets->object_read(be, bucket, key, version, at, n, sink, arg, &fault);
+	int r = be->type->buckets->object_read(be, bucket, key, version, at, n, sink, arg, sum, &fault);
 	return backend_answer(be, "read object", name, r, &fault, reterr);
+}
+
+int backend_object_checksum(struct backend *be, const char *bucket, const char *key, const char *version,
+			    struct checksum *ret, struct fault *reterr)
+{
+	struct fault fault = {0};
+	struct checksum sum = {0};
+	char name[OBJECT_NAME_MAX];
+
+	assert(be && bucket && key && version && version[0] && ret);
+	assert_key(key);
+	object_name(bucket, key, name);
+	if (!OP(be, buckets, object_checksum))
+		return backend_missing(be, "ask for a checksum", name, reterr);
+	int r = be->type->buckets->object_checksum(be, bucket, key, version, &sum, &fault);
+	if (r == 0)
+		*ret = sum;
+	return backend_answer(be, "get checksum", name, r, &fault, reterr);
 }
 
 int backend_object_put_source(struct backend *be, const char *bucket, const char *key,

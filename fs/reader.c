@@ -13,6 +13,7 @@
 #include "readahead.h"
 #include "remote.h"
 #include "serve_private.h"
+#include "whole.h"
 
 #include <errno.h>
 #include <string.h>
@@ -21,7 +22,8 @@ enum {
 	IN_FLIGHT = 12,         /* of a remote, besides what is waited for; one connection each */
 	IN_FLIGHT_OWN = 2,      /* which every source may have */
 	REST_BYTES = 256 << 10, /* a range is not broken off for less: that costs its connection */
-	AGAIN_MS = 1000
+	AGAIN_MS = 1000,
+	CHECKSUM_MS = 10000 /* the last read waits for it no longer; less than reads wait */
 };
 
 struct source {
@@ -39,6 +41,8 @@ struct source {
 	bool is_closed, may_repin;
 	struct reader *reader; /* those that have it open */
 	struct ranges ranges;
+	struct whole whole;
+	int64_t asked_ms; /* since when the service is asked for the object's checksum; 0: not yet, -1: not any more */
 	unsigned n_in_flight;
 	struct waiters waiters;
 };
@@ -55,6 +59,9 @@ struct reader {
 struct flight {
 	struct source *source; /* referenced */
 	struct range *range;
+	struct piece *piece; /* NULL: it is not counted, or not any more */
+	enum checksum_kind kind;
+	struct checksum told; /* by the answer, before its bytes */
 };
 
 /* ---- from beginning to end ---- */
@@ -79,6 +86,7 @@ static int source_new_locked(struct object_file *file, bool may_repin, struct so
 	source->version = version;
 	source->size_bytes = file->size_bytes;
 	source->may_repin = may_repin;
+	source->whole.size_bytes = file->size_bytes;
 	source->ranges.chunks = file->objects->remote->serve->chunks;
 	pthread_mutex_init(&source->lock, NULL);
 	*ret = source;
@@ -93,6 +101,7 @@ static void source_unref(struct source *source)
 	if (!is_last)
 		return;
 	ranges_clear(&source->ranges);
+	whole_release(&source->whole);
 	object_file_unref(source->file);
 	pthread_mutex_destroy(&source->lock);
 	free(source->version);
@@ -200,9 +209,12 @@ void reader_close(struct reader *reader)
 	{
 		LOCK_SCOPE(&source->objects->lock);
 		bool is_last = --source->n_readers == 0;
-		if (is_last && source->file->source == source)
-			source->file->source = NULL;
 		LOCK_SCOPE(&source->lock);
+		bool is_wrong = source->whole.state == WHOLE_WRONG;
+		if (is_wrong)
+			source->file->cached_content = 0;
+		if ((is_last || is_wrong) && source->file->source == source)
+			source->file->source = NULL;
 		struct reader **at = &source->reader;
 		while (*at != reader)
 			at = &(*at)->next;
@@ -218,6 +230,19 @@ void reader_close(struct reader *reader)
 /* ---- fetching ---- */
 
 static void fetch_task(void *arg);
+static void ask_task(void *arg);
+
+/* Once, beside the reading, when that goes on behind the first range. */
+static void ask_locked(struct source *source)
+{
+	if (source->asked_ms || source->whole.told.kind || !whole_is_in_order(&source->whole))
+		return;
+	source->asked_ms = -1;
+	if (pool_submit(source->objects->fetchers, ask_task, source) < 0)
+		return;
+	source->n_refs++;
+	source->asked_ms = clock_mono_ms();
+}
 
 static int start_locked(struct source *source, int64_t at, int64_t len, bool is_needed)
 {
@@ -229,13 +254,19 @@ static int start_locked(struct source *source, int64_t at, int64_t len, bool is_
 		return r;
 	}
 	range->progress_ms = clock_mono_ms();
-	*flight = (struct flight){.source = source, .range = range};
+	*flight = (struct flight){.source = source,
+				  .range = range,
+				  .piece = whole_begin(&source->whole, at, len),
+				  .kind = source->whole.told.kind};
 	r = pool_submit(source->objects->fetchers, fetch_task, flight);
 	if (r < 0) {
+		if (flight->piece)
+			whole_end(&source->whole, flight->piece, 0);
 		ranges_remove(&source->ranges, range);
 		free(flight);
 		return r;
 	}
+	ask_locked(source);
 	source->n_refs++;
 	source->n_in_flight++;
 	source->objects->n_fetches++;
@@ -284,6 +315,21 @@ static int want_locked(struct source *source, int64_t at, int64_t n)
 	return 0;
 }
 
+/* As many of the n bytes at `at` as may be given: the last of the object not before it was compared, if it can be. */
+static int64_t covered_locked(const struct source *source, int64_t at, int64_t n)
+{
+	int64_t have = ranges_covered(&source->ranges, at, n);
+	bool is_awaited = source->asked_ms > 0 && clock_mono_ms() - source->asked_ms < CHECKSUM_MS;
+	bool is_held =
+		have == n && at + n == source->size_bytes && whole_is_pending(&source->whole, is_awaited);
+	return is_held ? have - 1 : have;
+}
+
+static bool is_wrong_end_locked(const struct source *source, int64_t at, int64_t n)
+{
+	return source->whole.state == WHOLE_WRONG && at + n == source->size_bytes;
+}
+
 /* Out of the row: those that have all they asked for; with `failed`, those that wait for what it will not bring. */
 static struct request *take_ready_locked(struct source *source, const struct range *failed,
 					 struct request **ret_failed)
@@ -291,16 +337,17 @@ static struct request *take_ready_locked(struct source *source, const struct ran
 	struct request *ready = NULL, **at = &source->waiters.first;
 	while (*at) {
 		struct request *rq = *at;
-		int64_t n = asked_bytes(source, rq), have = ranges_covered(&source->ranges, rq->offset, n);
+		int64_t n = asked_bytes(source, rq), have = covered_locked(source, rq->offset, n);
 		int64_t missing = rq->offset + have;
 		bool is_failed = failed && have < n && failed->at <= missing &&
 				 missing < failed->at + failed->len && !ranges_at(&source->ranges, missing);
+		is_failed |= is_wrong_end_locked(source, rq->offset, n);
 		if (have < n && !is_failed && !request_is_answered(rq)) {
 			at = &rq->next_waiter;
 			continue;
 		}
 		*at = rq->next_waiter;
-		if (have == n && !request_is_answered(rq)) {
+		if (have == n && !is_failed && !request_is_answered(rq)) {
 			source->may_repin = false;
 			/* without memory for that it asks again */
 			(void)ranges_lend(&source->ranges, rq->offset, n, &rq->loan);
@@ -312,24 +359,60 @@ static struct request *take_ready_locked(struct source *source, const struct ran
 	return ready;
 }
 
+static int fail_as_wrong(struct source *source, struct fault *fault)
+{
+	LOCK_SCOPE(&source->objects->lock);
+	struct object_place place = object_file_place_locked(source->file);
+	LOCK_SCOPE(&source->lock);
+	const struct whole *whole = &source->whole;
+	return fault_set(fault, EIO, "read %s/%s: the bytes that came have the %s %s, the object has %s",
+			 place.bucket, place.key, checksum_name(whole->told.kind), whole->came,
+			 whole->told.text);
+}
+
+static void fail_wrong(struct source *source, struct request *row)
+{
+	struct fault fault = {0};
+	if (row)
+		waiters_fail(row, fail_as_wrong(source, &fault), &fault);
+}
+
+/* Its bytes so far have been counted, and are told to be there. */
+static void counted_locked(struct flight *flight)
+{
+	struct whole *whole = &flight->source->whole;
+	const struct range *range = flight->range;
+	whole_tell(whole, &flight->told);
+	flight->kind = whole->told.kind;
+	if (flight->piece && range->have == range->len)
+		whole_end(whole, flight->piece, range->len);
+	if (range->have == range->len || whole->state != WHOLE_OPEN)
+		flight->piece = NULL;
+}
+
 static int take_bytes(void *arg, const void *bytes, size_t n)
 {
-	const struct flight *flight = arg;
+	struct flight *flight = arg;
 	struct source *source = flight->source;
 	struct range *range = flight->range;
+	struct request *ready, *wrong = NULL;
 	if ((int64_t)n > range->len - range->have)
 		return -EIO;
 	int r = range_fill(&source->ranges, range, bytes, n);
 	if (r < 0)
 		return r;
+	if (flight->piece)
+		piece_count(flight->piece, flight->told.kind ?: flight->kind, bytes, n);
 	pthread_mutex_lock(&source->lock);
 	range->have += (int64_t)n;
+	counted_locked(flight);
 	range->progress_ms = clock_mono_ms();
 	bool is_rest = range->len - range->have <= REST_BYTES && !source->objects->is_stopping;
 	bool is_over = !is_rest && (range->is_unwanted || source->is_closed || source->objects->is_stopping);
-	struct request *ready = take_ready_locked(source, NULL, NULL);
+	ready = take_ready_locked(source, NULL, &wrong);
 	pthread_mutex_unlock(&source->lock);
 	waiters_resume(ready);
+	fail_wrong(source, wrong);
 	return is_over ? -ECANCELED : 0;
 }
 
@@ -375,7 +458,8 @@ static int fetch(struct flight *flight, struct fault *fault)
 			r = remote_backend(source->objects->remote, &be, fault);
 		if (r == 0)
 			r = backend_object_read(be, bucket, key, version, range->at + range->have,
-						range->len - range->have, take_bytes, flight, fault);
+						range->len - range->have, take_bytes, flight, &flight->told,
+						fault);
 		if (r == 0 && range->have < range->len)
 			r = fault_set(fault, EIO, "%s/%s: the service gave less than it has", bucket, key);
 		bool is_elsewhere = r == -ESTALE || r == -ENOENT;
@@ -463,6 +547,8 @@ static void fetch_task(void *arg)
 	source->objects->n_fetches--;
 	pthread_mutex_lock(&source->lock);
 	source->n_in_flight--;
+	if (flight->piece)
+		whole_end(&source->whole, flight->piece, flight->range->have);
 	end_locked(source, flight->range, r < 0, &ready, &failed);
 	pthread_mutex_unlock(&source->lock);
 	waiters_resume(ready);
@@ -470,6 +556,35 @@ static void fetch_task(void *arg)
 		waiters_fail(failed, r == -ECANCELED ? -EINTR : r, &fault);
 	source_unref(source);
 	free(flight);
+}
+
+static int ask(struct source *source, struct checksum *ret)
+{
+	cleanup_free char *bucket = NULL, *key = NULL, *version = NULL;
+	struct backend *be;
+	int r = whereabouts(source, &bucket, &key, &version);
+	if (r == 0)
+		r = remote_backend(source->objects->remote, &be, NULL);
+	return r < 0 ? r : backend_object_checksum(be, bucket, key, version, ret, NULL);
+}
+
+/* Where that fails, answers to reads may tell it. */
+static void ask_task(void *arg)
+{
+	struct source *source = arg;
+	struct checksum told = {0};
+	struct request *ready, *wrong = NULL;
+	int r = source->objects->is_stopping ? -EINTR : ask(source, &told);
+	pthread_mutex_lock(&source->lock);
+	source->asked_ms = -1;
+	whole_tell(&source->whole, &told);
+	if (r == 0 && !told.kind)
+		whole_give_up(&source->whole);
+	ready = take_ready_locked(source, NULL, &wrong);
+	pthread_mutex_unlock(&source->lock);
+	waiters_resume(ready);
+	fail_wrong(source, wrong);
+	source_unref(source);
 }
 
 /* ---- reading ---- */
@@ -498,7 +613,7 @@ static void note_locked(struct reader *reader, int64_t at, int64_t n)
 	let_go_locked(reader->source);
 }
 
-ssize_t reader_lend(struct call *c, struct reader *reader, size_t size, off_t offset, struct loan **ret)
+static ssize_t lend(struct call *c, struct reader *reader, size_t size, off_t offset, struct loan **ret)
 {
 	struct source *source = reader->source;
 	int64_t rest = source->size_bytes - offset, n = rest < (int64_t)size ? rest : (int64_t)size;
@@ -509,7 +624,9 @@ ssize_t reader_lend(struct call *c, struct reader *reader, size_t size, off_t of
 	LOCK_SCOPE(&source->lock);
 	if (!c->request->has_waited)
 		note_locked(reader, offset, n);
-	int64_t have = ranges_covered(&source->ranges, offset, n);
+	if (is_wrong_end_locked(source, offset, n))
+		return -EIO;
+	int64_t have = covered_locked(source, offset, n);
 	if (have == n) {
 		source->may_repin = false;
 		int r = ranges_lend(&source->ranges, offset, n, ret);
@@ -523,4 +640,10 @@ ssize_t reader_lend(struct call *c, struct reader *reader, size_t size, off_t of
 	request_park(c->request, left_ms);
 	waiters_add(&source->waiters, c->request);
 	return CALL_PARKED;
+}
+
+ssize_t reader_lend(struct call *c, struct reader *reader, size_t size, off_t offset, struct loan **ret)
+{
+	ssize_t n = lend(c, reader, size, offset, ret);
+	return n == -EIO ? fail_as_wrong(reader->source, &c->fault) : n;
 }

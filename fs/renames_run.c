@@ -40,12 +40,12 @@ static int compare_at(struct backend *be, const struct rename_step *step, const 
 {
 	struct range range = {.bytes = bytes};
 	int r = backend_object_read(be, step->bucket, step->key, step->version, at, COMPARE_BYTES, take_range,
-				    &range, NULL);
+				    &range, NULL, NULL);
 	size_t n = range.n;
 	range = (struct range){.bytes = bytes, .is_compared = true};
 	if (r == 0)
 		r = backend_object_read(be, step->to_bucket, step->to_key, version, at, COMPARE_BYTES,
-					take_range, &range, NULL);
+					take_range, &range, NULL, NULL);
 	return r == 0 && range.n != n ? -ESTALE : r;
 }
 

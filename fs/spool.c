@@ -254,7 +254,7 @@ static int fill_run(struct fill *fill, struct fault *fault)
 			: remote_backend(spool->objects->remote, &be, fault);
 	if (r == 0)
 		r = backend_object_read(be, fill->bucket, fill->key, fill->version, 0, fill->n, fill_sink,
-					fill, fault);
+					fill, NULL, fault);
 	if (r == 0 && fill->at < fill->n)
 		r = fault_set(fault, EIO, "%s/%s: the service gave less than it has", fill->bucket,
 			      fill->key);

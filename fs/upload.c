@@ -76,7 +76,7 @@ static int compare_with_service(struct backend *be, const struct spool *spool, s
 		r = -ESTALE;
 	if (r == 0)
 		r = backend_object_read(be, attempt->bucket, attempt->key, detail.version, 0, attempt->n,
-					compare_sink, &compare, &fault);
+					compare_sink, &compare, NULL, &fault);
 	if (r == 0 && compare.at == attempt->n)
 		attempt->detail = detail;
 	else

@@ -26,6 +26,7 @@
  */
 #pragma once
 
+#include "checksum.h"
 #include "entry.h"
 #include "fault.h"
 
@@ -303,9 +304,21 @@ struct bucket_ops {
 	/*
 	 * `n` bytes from `at` on, of exactly that version: -ESTALE when the object has another one now, -ENOENT when it has
 	 * gone. Less than n come only where the object ends. What the sink has got before a failure is right.
+	 * A whole object that comes in one call is compared with the checksum that the service tells: -EIO if it is another,
+	 * before the sink gets the last bytes. Of an object in several calls the caller compares: `sum` (may be NULL) is
+	 * what this answer tells of the whole, set before the sink gets a byte; it stays as it is where answers tell nothing
+	 * of a whole of which they are a part: object_checksum.
 	 */
 	int (*object_read)(struct backend *be, const char *bucket, const char *key, const char *version,
-			   int64_t at, int64_t n, bytes_sink sink, void *arg, struct fault *reterr);
+			   int64_t at, int64_t n, bytes_sink sink, void *arg, struct checksum *sum,
+			   struct fault *reterr);
+
+	/*
+	 * The checksum of that version as a whole, by a call of its own; CHECKSUM_NONE where the service has none of all its
+	 * bytes. -ESTALE, -ENOENT as object_read. NULL where object_read tells it.
+	 */
+	int (*object_checksum)(struct backend *be, const char *bucket, const char *key, const char *version,
+			       struct checksum *ret, struct fault *reterr);
 
 	/*
 	 * The whole object from `source`. On success the service has all of it, by its own checksum; on failure nothing has
@@ -447,7 +460,10 @@ int backend_objects_below(struct backend *be, const char *bucket, const char *pr
 int backend_object_get(struct backend *be, const char *bucket, const char *key, struct object_detail *ret,
 		       struct fault *reterr);
 int backend_object_read(struct backend *be, const char *bucket, const char *key, const char *version,
-			int64_t at, int64_t n, bytes_sink sink, void *arg, struct fault *reterr);
+			int64_t at, int64_t n, bytes_sink sink, void *arg, struct checksum *sum,
+			struct fault *reterr);
+int backend_object_checksum(struct backend *be, const char *bucket, const char *key, const char *version,
+			    struct checksum *ret, struct fault *reterr);
 int backend_object_put_source(struct backend *be, const char *bucket, const char *key,
 			      const struct object_source *source, const char *if_version,
 			      struct object_upload **upload, struct object_detail *ret, struct fault *reterr);

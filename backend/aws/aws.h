@@ -110,7 +110,9 @@ enum { AWS_WORK_MS = 5 * 60 * 1000 };
 int aws_object_get(struct backend *be, const char *bucket, const char *key, struct object_detail *ret,
 		   struct fault *reterr);
 int aws_object_read(struct backend *be, const char *bucket, const char *key, const char *version, int64_t at,
-		    int64_t n, bytes_sink sink, void *arg, struct fault *reterr);
+		    int64_t n, bytes_sink sink, void *arg, struct checksum *sum, struct fault *reterr);
+int aws_object_checksum(struct backend *be, const char *bucket, const char *key, const char *version,
+			struct checksum *ret, struct fault *reterr);
 int aws_object_put(struct backend *be, const char *bucket, const char *key,
 		   const struct object_source *source, const char *if_version, struct object_upload **upload,
 		   struct object_detail *ret, struct fault *reterr);

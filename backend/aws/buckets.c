@@ -152,6 +152,7 @@ const struct bucket_ops aws_bucket_ops = {
 	.objects = aws_objects,
 	.object_get = aws_object_get,
 	.object_read = aws_object_read,
+	.object_checksum = aws_object_checksum,
 	.object_put = aws_object_put,
 	.object_put_drop = aws_object_put_drop,
 	.object_copy = aws_object_copy,

@@ -149,7 +149,7 @@ static void aws_find_sum(const struct http_headers *headers, struct checksum *re
 }
 
 int aws_object_read(struct backend *be, const char *bucket, const char *key, const char *version, int64_t at,
-		    int64_t n, bytes_sink sink, void *arg, struct fault *reterr)
+		    int64_t n, bytes_sink sink, void *arg, struct checksum *sum, struct fault *reterr)
 {
 	cleanup_http_reply struct http_reply reply = {0};
 	cleanup_call struct aws_call call = {0};
@@ -165,6 +165,22 @@ int aws_object_read(struct backend *be, const char *bucket, const char *key, con
 	aws_call_condition(&call, version);
 	int r = aws_call_perform(aws_of(be), &call, &reply, reterr);
 	return http_range_finish(&range, r, &reply, key, reterr);
+}
+
+/* Answers of parts tell nothing of the whole. Without its type, a sum may be one of parts' sums. */
+int aws_object_checksum(struct backend *be, const char *bucket, const char *key, const char *version,
+			struct checksum *ret, struct fault *reterr)
+{
+	cleanup_http_reply struct http_reply reply = {0};
+	cleanup_call struct aws_call call = {0};
+	aws_call_init(&call, "HEAD", bucket, key);
+	aws_call_header(&call, "x-amz-checksum-mode", "ENABLED");
+	aws_call_condition(&call, version);
+	int r = aws_call_perform(aws_of(be), &call, &reply, reterr);
+	const char *type = http_headers_get(&reply.headers, "x-amz-checksum-type");
+	if (r == 0 && type && !strcmp(type, "FULL_OBJECT"))
+		aws_find_sum(&reply.headers, ret);
+	return r;
 }
 
 /* ---- writing ---- */

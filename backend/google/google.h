@@ -89,7 +89,8 @@ int google_put_answer(const struct http_reply *reply, const char *key, int64_t n
 int google_object_get(struct backend *be, const char *bucket, const char *key, struct object_detail *ret,
 		      struct fault *reterr);
 int google_object_read(struct backend *be, const char *bucket, const char *key, const char *version,
-		       int64_t at, int64_t n, bytes_sink sink, void *arg, struct fault *reterr);
+		       int64_t at, int64_t n, bytes_sink sink, void *arg, struct checksum *sum,
+		       struct fault *reterr);
 int google_object_put(struct backend *be, const char *bucket, const char *key,
 		      const struct object_source *source, const char *if_version,
 		      struct object_upload **upload, struct object_detail *ret, struct fault *reterr);

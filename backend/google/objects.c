@@ -104,11 +104,12 @@ static int google_read(struct google *google, struct google_call *call, struct h
 }
 
 int google_object_read(struct backend *be, const char *bucket, const char *key, const char *version,
-		       int64_t at, int64_t n, bytes_sink sink, void *arg, struct fault *reterr)
+		       int64_t at, int64_t n, bytes_sink sink, void *arg, struct checksum *sum,
+		       struct fault *reterr)
 {
 	cleanup_call struct google_call call = {0};
 	cleanup_http_range struct http_range range = {
-		.sink = sink, .arg = arg, .find_sum = google_find_sum, .at = at, .n = n};
+		.sink = sink, .arg = arg, .find_sum = google_find_sum, .ret_sum = sum, .at = at, .n = n};
 	char text[HTTP_RANGE_TEXT_MAX];
 	if (n == 0)
 		return 0;

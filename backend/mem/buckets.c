@@ -131,6 +131,7 @@ const struct bucket_ops mem_object_ops = {
 	.version_name = "etag",
 	.object_get = mem_object_get,
 	.object_read = mem_object_read,
+	.object_checksum = mem_object_checksum,
 	.object_put = mem_object_put,
 	.object_put_drop = mem_object_put_drop,
 	.object_copy = mem_object_copy,

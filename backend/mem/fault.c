@@ -46,6 +46,7 @@ static const char *const op_names[MEM_OP_MAX] = {
 	[MEM_OBJECTS] = "objects",
 	[MEM_OBJECT_GET] = "object-get",
 	[MEM_OBJECT_READ] = "object-read",
+	[MEM_OBJECT_CHECKSUM] = "object-checksum",
 	[MEM_OBJECT_PUT] = "object-put",
 	[MEM_OBJECT_PART] = "object-part",
 	[MEM_OBJECT_COPY] = "object-copy",

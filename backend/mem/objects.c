@@ -192,7 +192,7 @@ static int read_chunk(struct mem *mem, const struct mem_object *object, const ch
 
 /* The version is looked at again before each chunk, as a service does before each packet. */
 int mem_object_read(struct backend *be, const char *bucket, const char *key, const char *version, int64_t at,
-		    int64_t n, bytes_sink sink, void *arg, struct fault *reterr)
+		    int64_t n, bytes_sink sink, void *arg, struct checksum *sum, struct fault *reterr)
 {
 	struct mem *mem = mem_of(be);
 	struct mem_object object = {0};
@@ -212,12 +212,51 @@ int mem_object_read(struct backend *be, const char *bucket, const char *key, con
 			break;
 		size_t len = rest < CHUNK ? rest : CHUNK;
 		r = read_chunk(mem, &object, key, buf, len, at);
+		int64_t damage = object.damage - 1 - at;
+		if (damage >= 0 && damage < (int64_t)len)
+			buf[damage] ^= 1;
 		if (r == 0)
 			r = sink(arg, buf, len);
 		at += len;
 		n -= len;
 	} while (r == 0);
 	return r < 0 ? r : mem_leave(mem, MEM_OBJECT_READ, 0, reterr);
+}
+
+/* Of what was put, whatever reads give. */
+static int count_checksum(struct mem *mem, const struct mem_object *object, const char *key,
+			  struct checksum *ret)
+{
+	cleanup_free char *buf = malloc(CHUNK);
+	uint64_t crc = 0;
+	int r = buf ? 0 : -ENOMEM;
+	for (int64_t at = 0; r == 0 && at < object->size_bytes; at += CHUNK) {
+		int64_t rest = object->size_bytes - at;
+		size_t len = rest < CHUNK ? rest : CHUNK;
+		r = read_chunk(mem, object, key, buf, len, at);
+		if (r == 0)
+			crc = checksum_add(CHECKSUM_CRC32C, crc, buf, len);
+	}
+	if (r == 0) {
+		ret->kind = CHECKSUM_CRC32C;
+		(void)checksum_text(ret->kind, crc, ret->text);
+	}
+	return r;
+}
+
+int mem_object_checksum(struct backend *be, const char *bucket, const char *key, const char *version,
+			struct checksum *ret, struct fault *reterr)
+{
+	struct mem *mem = mem_of(be);
+	struct mem_object object = {0};
+	int r = mem_enter(mem, MEM_OBJECT_CHECKSUM, reterr);
+	if (r == 0)
+		r = find(mem, bucket, key, &object, reterr);
+	if (r == 0 && !has_version(&object, version))
+		r = has_changed(mem, bucket, key, reterr);
+	if (r == 0)
+		r = count_checksum(mem, &object, key, ret);
+	return r < 0 ? r : mem_leave(mem, MEM_OBJECT_CHECKSUM, 0, reterr);
 }
 
 /* ---- changes ---- */
@@ -375,6 +414,16 @@ static int fill(struct mem *mem, const char *bucket, const char *prefix, int64_t
 	return r;
 }
 
+static int damage(struct mem *mem, const char *bucket, const char *key, int64_t at, struct fault *reterr)
+{
+	LOCK_SCOPE(&mem->lock);
+	struct mem_object *object = mem_object_find_locked(mem, bucket, key);
+	if (!object)
+		return no_object(mem, bucket, key, reterr);
+	object->damage = at + 1;
+	return 0;
+}
+
 int mem_object_command(struct mem *mem, char **word, const char *text, struct fault *reterr)
 {
 	const char *bucket = word[1], *verb = word[2];
@@ -392,6 +441,10 @@ int mem_object_command(struct mem *mem, char **word, const char *text, struct fa
 	if (strcmp(verb, "fill") == 0)
 		return !word[4] || str_to_int(word[4], 1, 10000000, &n) < 0 ? -EINVAL
 									    : fill(mem, bucket, key, n);
+	if (strcmp(verb, "damage") == 0)
+		return !word[4] || str_to_int(word[4], 0, INT64_MAX - 1, &n) < 0
+			       ? -EINVAL
+			       : damage(mem, bucket, key, n, reterr);
 	if (strcmp(verb, "put") != 0)
 		return -EINVAL;
 	content[strlen(content) - 1] = '\0';

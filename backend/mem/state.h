@@ -34,6 +34,7 @@ enum mem_op {
 	MEM_OBJECTS,
 	MEM_OBJECT_GET,
 	MEM_OBJECT_READ,
+	MEM_OBJECT_CHECKSUM,
 	MEM_OBJECT_PUT,
 	MEM_OBJECT_PART,
 	MEM_OBJECT_COPY,
@@ -79,6 +80,7 @@ struct mem_object {
 	char *key; /* immutable */
 	uint64_t version;
 	int64_t at, size_bytes; /* at -1: filled */
+	int64_t damage;         /* 1 is the first byte; 0: none */
 	int64_t changed_ns;
 };
 
@@ -190,7 +192,9 @@ int mem_objects(struct backend *be, const char *bucket, const char *prefix, bool
 int mem_object_get(struct backend *be, const char *bucket, const char *key, struct object_detail *ret,
 		   struct fault *reterr);
 int mem_object_read(struct backend *be, const char *bucket, const char *key, const char *version, int64_t at,
-		    int64_t n, bytes_sink sink, void *arg, struct fault *reterr);
+		    int64_t n, bytes_sink sink, void *arg, struct checksum *sum, struct fault *reterr);
+int mem_object_checksum(struct backend *be, const char *bucket, const char *key, const char *version,
+			struct checksum *ret, struct fault *reterr);
 int mem_object_copy(struct backend *be, const char *bucket, const char *key, const char *version,
 		    const char *to_bucket, const char *to_key, const char *if_version,
 		    struct object_detail *ret, struct fault *reterr);

@@ -221,11 +221,13 @@ static void compare(const char *key, const json_t *want)
 	cleanup_json json_t *metadata =
 		detail.metadata ? json_loads(detail.metadata, 0, NULL) : json_object();
 	cr_expect(json_equal(metadata, json_array_get(want, 4)), "%s: %s", key, detail.metadata);
-	ok(backend_object_read(be, B, key, detail.version, 0, detail.size_bytes, take_bytes, &whole, &fault));
+	ok(backend_object_read(be, B, key, detail.version, 0, detail.size_bytes, take_bytes, &whole, NULL,
+			       &fault));
 	sigv4_hash(whole.data ? whole.data : "", whole.len, hash);
 	cr_expect(eq(str, hash, (char *)json_string_value(json_array_get(want, 2))), "%s", key);
 	for (int64_t at = 0; at < detail.size_bytes; at += 3 * MIB)
-		ok(backend_object_read(be, B, key, detail.version, at, 3 * MIB, take_bytes, &pieces, &fault));
+		ok(backend_object_read(be, B, key, detail.version, at, 3 * MIB, take_bytes, &pieces, NULL,
+				       &fault));
 	cr_expect(eq(sz, pieces.len, whole.len));
 	cr_expect(whole.len == 0 || memcmp(pieces.data, whole.data, whole.len) == 0, "%s", key);
 	object_detail_release(&detail);

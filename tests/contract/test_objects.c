@@ -65,7 +65,7 @@ static int take_bytes(void *arg, const void *bytes, size_t n)
 static int read_range(struct contract *c, const char *key, const char *version, int64_t at, int64_t n,
 		      struct str *ret)
 {
-	return backend_object_read(c->be, B, key, version, at, n, take_bytes, ret, &c->fault);
+	return backend_object_read(c->be, B, key, version, at, n, take_bytes, ret, NULL, &c->fault);
 }
 
 /* The content that the key has now, of the version that it has now. */
@@ -391,7 +391,7 @@ OBJECT_TEST(a_put_of_what_still_grows)
 		contract_ok(c, put_growing(c, &growing, NULL));
 		contract_ok(c, backend_object_get(c->be, B, "big", &detail, &c->fault));
 		contract_ok(c, backend_object_read(c->be, B, "big", detail.version, 0, INT64_MAX,
-						   compare_growing, &at, &c->fault));
+						   compare_growing, &at, NULL, &c->fault));
 		cr_expect(eq(i64, at, size[i]));
 		object_detail_release(&detail);
 	}
@@ -419,6 +419,54 @@ OBJECT_TEST(a_put_of_what_grows_looks_at_the_version_at_its_end)
 	cr_expect(has_content(c, "big", "theirs"));
 }
 
+/* As a read of a part tells it, or the service when it is asked; NONE where it keeps none. */
+static struct checksum told(struct contract *c, const char *key, const char *version)
+{
+	cleanup_str struct str part = {0};
+	struct checksum sum = {0};
+	contract_ok(c, backend_object_read(c->be, B, key, version, 1000, 2000, take_bytes, &part, &sum,
+					   &c->fault));
+	cr_expect(eq(sz, part.len, 2000));
+	if (!sum.kind && backend_object_checksum(c->be, B, key, version, &sum, &c->fault) < 0)
+		cr_expect(eq(int, c->fault.err, EOPNOTSUPP), "%s", c->fault.text);
+	return sum;
+}
+
+/* In one call, and in parts. */
+OBJECT_TEST(the_checksum_of_a_whole_is_that_of_its_bytes)
+{
+	static const size_t size[] = {9000, (17 << 20) + 3};
+
+	for (size_t i = 0; i < sizeof(size) / sizeof(*size); i++) {
+		cleanup_str struct str all = {0};
+		char version[OBJECT_VERSION_MAX + 1], text[CHECKSUM_TEXT_MAX];
+		for (size_t at = 0; at < size[i]; at++)
+			cr_assert(zero(int, str_append_n(&all, &(char){(char)growing_byte((int64_t)at)}, 1)));
+		contract_ok(c, put_n(c, "big", all.data, all.len, NULL, version));
+		const struct checksum sum = told(c, "big", version);
+		cr_expect(lt(int, sum.kind, CHECKSUM_CRC_MAX));
+		if (sum.kind)
+			cr_expect(eq(
+				str, (char *)sum.text,
+				checksum_text(sum.kind, checksum_add(sum.kind, 0, all.data, all.len), text)));
+	}
+}
+
+OBJECT_TEST(the_checksum_of_another_version_is_not_told)
+{
+	char old[OBJECT_VERSION_MAX + 1];
+	struct checksum sum = {0};
+
+	contract_ok(c, put(c, "x", "old", NULL, old));
+	contract_ok(c, put(c, "x", "new", NULL, NULL));
+	if (backend_object_checksum(c->be, B, "x", old, &sum, &c->fault) == -EOPNOTSUPP)
+		return;
+	contract_fails(c, backend_object_checksum(c->be, B, "x", old, &sum, &c->fault), ESTALE);
+	contract_ok(c, backend_object_remove(c->be, B, "x", NULL, &c->fault));
+	contract_fails(c, backend_object_checksum(c->be, B, "x", old, &sum, &c->fault), ENOENT);
+	cr_expect(zero(int, sum.kind));
+}
+
 static int refuse(void *arg, const void *bytes, size_t n)
 {
 	return -EDOM;
@@ -429,7 +477,8 @@ OBJECT_TEST(a_sink_ends_a_read)
 	char version[OBJECT_VERSION_MAX + 1];
 
 	contract_ok(c, put(c, "x", "abc", NULL, version));
-	contract_fails(c, backend_object_read(c->be, B, "x", version, 0, 3, refuse, NULL, &c->fault), EDOM);
+	contract_fails(c, backend_object_read(c->be, B, "x", version, 0, 3, refuse, NULL, NULL, &c->fault),
+		       EDOM);
 }
 
 OBJECT_TEST(another_version_is_not_read)

@@ -155,6 +155,25 @@ def cut_answer(n):
     return act
 
 
+def alter_answer(at):
+    """Another byte is at that place of the object, in the answers that have it."""
+    def act(connection, request):
+        connection.pass_on(request)
+        head = connection.answer_head()
+        begin = re.search(rb"(?mi)^content-range: *bytes (\d+)-", head)
+        left = at - int(begin[1]) if begin else -1
+        connection.client.sendall(head)
+
+        def send(data):
+            nonlocal left
+            if 0 <= left < len(data):
+                data = data[:left] + bytes([data[left] ^ 1]) + data[left + 1:]
+            left -= len(data)
+            connection.client.sendall(data)
+        connection.pass_back(request, head, send)
+    return act
+
+
 def drip(connection, request):
     """A byte of the answer's body a second."""
     def slowly(data):

@@ -14,7 +14,7 @@ import pytest
 
 from cloudtools import PEERS, Service
 from conftest import wait_for
-from faulty_proxy import FaultyProxy, Hold, answer, cut_answer, cut_request, drip, lose_answer, transparent
+from faulty_proxy import FaultyProxy, Hold, alter_answer, answer, cut_answer, cut_request, drip, lose_answer, transparent
 from jobtools import Caller, stats
 
 AWAY = (errno.EHOSTUNREACH, errno.EIO, errno.ETIMEDOUT)
@@ -222,6 +222,24 @@ def read_all_or_none(path):
         return path.read_bytes()
     except OSError:
         return None
+
+
+def test_a_byte_is_altered_on_its_way(far):
+    """The end is not given, and the next who opens it sees nothing of what came."""
+    data = far.put("big", pattern(20 << 20))
+    far.proxy.on(far.reads("big"), alter_answer(10 << 20))
+    with open(far.b / "big", "rb", buffering=0) as f:
+        assert f.read(1 << 20) == data[:1 << 20]
+        assert err_of(read_to_the_end, f) == errno.EIO
+    assert "the bytes that came have the CRC32" in far.m.errors()
+    far.proxy.well()
+    assert (far.b / "big").read_bytes() == data
+    assert far.proxy.count("HEAD .*big") <= (2 if far.type == "aws" else 0)
+
+
+def read_to_the_end(f):
+    while f.read(1 << 20):
+        pass
 
 
 def test_an_object_changes_while_it_is_read(far):

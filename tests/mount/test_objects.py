@@ -489,6 +489,65 @@ def test_mmap_reads(cloud, big):
             assert view[at:at + 9] == big[at:at + 9]
 
 
+def put_damaged(cloud, big):
+    """It was put with another byte in its middle than reads give."""
+    path = put_big(cloud, big)
+    cloud.forget_pages(path)
+    cloud.happens(f"object b damage big {20 << 20}")
+    return path
+
+
+def n_asked(cloud):
+    rows = (line.split("\t") for line in (cloud.m / ".trainfs/stats.tsv").read_text().splitlines())
+    return sum(int(row[2]) for row in rows if row[:2] == ["far", "get checksum"])
+
+
+def test_the_end_of_what_has_another_checksum_is_not_given(cloud, big):
+    path = put_damaged(cloud, big)
+    with open(path, "rb", buffering=0) as f:
+        given = bytearray()
+        while len(given) < len(big) - (2 << 20):
+            given += f.read(1 << 20)
+        assert given[:20 << 20] == big[:20 << 20] and given[(20 << 20) + 1:] == big[(20 << 20) + 1:len(given)]
+        assert err_of(digest, path) == errno.EIO
+        assert err_of(os.pread, f.fileno(), 10, len(big) - 10) == errno.EIO
+    assert "have the CRC32C " in cloud.m.errors()
+    put_big(cloud, big)
+    cloud.forget_pages(path)
+    assert digest(path) == hashlib.sha256(big).hexdigest()
+
+
+def test_only_the_end_waits_for_the_checksum(cloud, big):
+    path = put_damaged(cloud, big)
+    cloud.rules("object-checksum hang 3600000")
+    with open(path, "rb", buffering=0) as f:
+        for _ in range(38):
+            assert len(f.read(1 << 20)) == 1 << 20
+        caller = Caller("os.pread(os.open(argv[0], os.O_RDONLY), 10, int(argv[1]))", path, len(big) - 10)
+        wait_for(lambda: "\tparked\t0\n" not in (cloud.m / ".trainfs/stats.tsv").read_text(), what="it waits")
+        cloud.rules()
+        assert caller.result()[-1] == str(errno.EIO)
+
+
+def test_without_a_checksum_it_is_read_as_it_comes(cloud, big):
+    path = put_damaged(cloud, big)
+    cloud.rules("object-checksum fail EIO")
+    with open(path, "rb") as f:
+        given = f.read()
+    assert len(given) == len(big) and given[20 << 20] == big[20 << 20] ^ 1
+    assert n_asked(cloud) == 1
+
+
+def test_what_is_read_here_and_there_asks_for_no_checksum(cloud, big):
+    path = put_big(cloud, big)
+    cloud.forget_pages(path)
+    fd = at_random(path)
+    for at in (0, 30 << 20, 5 << 20, len(big) - 4096):
+        assert os.pread(fd, 4096, at) == big[at:at + 4096]
+    os.close(fd)
+    assert n_asked(cloud) == 0
+
+
 def test_a_reader_sees_one_version(cloud, big):
     path = put_big(cloud, big)
     cloud.forget_pages(path)

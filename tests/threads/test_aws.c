@@ -92,8 +92,8 @@ static void *use(void *arg)
 		CHECK(put(bucket, "fails", BIG) == -EPERM);
 		CHECK(backend_objects(be, bucket, "", "", 10, count_row, &n_rows, &page, NULL) == 0 &&
 		      n_rows == 1);
-		CHECK(backend_object_read(be, bucket, "k", "e", 0, 2000000, count_bytes, &n_bytes, NULL) ==
-		      0);
+		CHECK(backend_object_read(be, bucket, "k", "e", 0, 2000000, count_bytes, &n_bytes, NULL,
+					  NULL) == 0);
 		CHECK(n_bytes == 2000000);
 		atomic_fetch_add(&n_done, 1);
 	}

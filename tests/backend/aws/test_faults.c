@@ -51,7 +51,7 @@ TestSuite(aws_faults, .init = set_up, .fini = cloud_stop, .timeout = 60);
 static int read_object(int64_t at, int64_t n, struct str *ret)
 {
 	fault = (struct fault){0};
-	return backend_object_read(be, "data", "k", "v1", at, n, take_bytes, ret, &fault);
+	return backend_object_read(be, "data", "k", "v1", at, n, take_bytes, ret, NULL, &fault);
 }
 
 #define SLOW_DOWN                                        \
@@ -146,6 +146,34 @@ Test(aws_faults, every_sum_of_the_whole_is_compared_and_none_of_parts)
 		cr_expect(eq(int, read_object(0, 100, &got), sums[i].result), "%s", sums[i].header);
 		cr_expect(eq(sz, got.len, sums[i].result ? 0 : 9));
 	}
+}
+
+/* Only what says of itself that it is of all the bytes. */
+Test(aws_faults, the_checksum_of_a_whole)
+{
+	static const struct {
+		const char *headers;
+		enum checksum_kind kind;
+	} told[] = {
+		{"x-amz-checksum-type: FULL_OBJECT\r\nx-amz-checksum-crc32: y/Q5Jg==\r\n", CHECKSUM_CRC32},
+		{"x-amz-checksum-type: FULL_OBJECT\r\nx-amz-checksum-crc64nvme: rosUhgp5mIg=\r\n"
+		 "x-amz-checksum-crc32c: 4waSgw==\r\n",
+		 CHECKSUM_CRC32C},
+		{"x-amz-checksum-type: COMPOSITE\r\nx-amz-checksum-crc32: y/Q5Jg==-3\r\n", CHECKSUM_NONE},
+		{"x-amz-checksum-type: COMPOSITE\r\nx-amz-checksum-crc32: y/Q5Jg==\r\n", CHECKSUM_NONE},
+		{"x-amz-checksum-crc32: y/Q5Jg==\r\n", CHECKSUM_NONE},
+		{"x-amz-checksum-type: FULL_OBJECT\r\n", CHECKSUM_NONE},
+	};
+	for (size_t i = 0; i < sizeof(told) / sizeof(*told); i++) {
+		struct checksum sum = {0};
+		const struct server_answer answer = {.headers = told[i].headers};
+		server_script(server, &answer, 1);
+		cr_expect(zero(int, backend_object_checksum(be, "data", "k", "v1", &sum, &fault)), "%s",
+			  fault.text);
+		cr_expect(eq(int, sum.kind, told[i].kind), "%s", told[i].headers);
+	}
+	cr_expect(eq(str, (char *)header(0, "If-Match"), "\"v1\""));
+	cr_expect(eq(str, (char *)header(0, "x-amz-checksum-mode"), "ENABLED"));
 }
 
 Test(aws_faults, a_changed_object_is_stale_and_a_range_behind_its_end_empty)

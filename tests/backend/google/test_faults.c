@@ -37,7 +37,7 @@ TestSuite(google_faults, .init = set_up, .fini = cloud_stop, .timeout = 60);
 static int read_object(int64_t at, int64_t n, struct str *ret)
 {
 	fault = (struct fault){0};
-	return backend_object_read(be, "data", "a/k", "17", at, n, take_bytes, ret, &fault);
+	return backend_object_read(be, "data", "a/k", "17", at, n, take_bytes, ret, NULL, &fault);
 }
 
 #define SLOW_DOWN                                            \
@@ -114,6 +114,20 @@ Test(google_faults, bytes_with_another_sum_are_not_given)
 	cr_expect(eq(str, got.data, "12345678912"));
 }
 
+Test(google_faults, answers_of_parts_tell_the_checksum_of_the_whole)
+{
+	cleanup_str struct str got = {0};
+	struct checksum sum = {0};
+
+	script({.status = 206,
+		.headers = "Content-Range: bytes 2-3/9\r\nX-Goog-Hash: crc32c=4waSgw==,md5=x\r\n",
+		.body = "34"});
+	cr_expect(zero(int,
+		       backend_object_read(be, "data", "a/k", "17", 2, 2, take_bytes, &got, &sum, &fault)));
+	cr_expect(eq(int, sum.kind, CHECKSUM_CRC32C));
+	cr_expect(eq(str, sum.text, "4waSgw=="));
+}
+
 Test(google_faults, a_long_read_with_another_sum_fails)
 {
 	cleanup_str struct str got = {0};
@@ -122,6 +136,7 @@ Test(google_faults, a_long_read_with_another_sum_fails)
 		.headers = "Content-Range: bytes 0-1999999/2000000\r\nX-Goog-Hash: crc32c=AAAAAA==\r\n",
 		.n_body = 2000000});
 	cr_expect(eq(int, read_object(0, 2000000, &got), -EIO));
+	cr_expect(lt(sz, got.len, 2000000), "its end is not given");
 }
 
 Test(google_faults, a_generation_that_has_gone)
