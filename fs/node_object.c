@@ -286,13 +286,13 @@ static int file_setattr(struct call *c, struct node *n, struct handle *h, const 
 
 /* ---- copies ---- */
 
-/* May the service copy, from where, and over what? -EXDEV: no. */
+/* May the service copy, from where, and over what? -EXDEV: no. Who else has the target open shall see the same bytes. */
 static int may_copy_locked(const struct object_file *from, const struct object_file *to, off_t from_at,
 			   off_t to_at, size_t len)
 {
 	bool is_whole = from_at == 0 && to_at == 0 && (int64_t)len >= from->size_bytes;
 	bool is_clean = from->version && !from->spool && to->spool && !to->spool->has_bytes &&
-			!to->spool->is_uploading && !to->spool->n_writers;
+			!to->spool->is_uploading && !to->spool->n_writers && to->n_open == 1;
 	return is_whole && is_clean && from != to && from->objects == to->objects && !renames_hold_locked(to)
 		       ? 0
 		       : -EXDEV;

@@ -331,6 +331,21 @@ def test_a_write_costs_one_put(cloud):
     assert spent == {"put object": 1, "remove object": 1}
 
 
+def test_a_handle_of_what_a_copy_has_replaced(cloud):
+    """It shows the new bytes, as after any writing here, and none of the old ones."""
+    old, new = pattern(24 << 20), pattern(24 << 20, 2)
+    (cloud.b / "t").write_bytes(old)
+    (cloud.b / "s").write_bytes(new)
+    cloud.forget_pages(cloud.b / "t")
+    with open(cloud.b / "t", "rb", buffering=0) as f:
+        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        for at in (0, 8 << 20):
+            assert os.pread(f.fileno(), 4096, at) == old[at:at + 4096]
+        sh("cp s t", cloud.b)
+        assert all(os.pread(f.fileno(), 4096, at) == new[at:at + 4096] for at in (0, 4096, 8 << 20, 20 << 20))
+    assert (cloud.b / "t").read_bytes() == new
+
+
 def test_copies_and_renames_send_no_bytes(cloud):
     (cloud.b / "f").write_bytes(pattern(3 << 20))
     with cloud.cost() as spent:
