@@ -206,6 +206,7 @@ void object_file_unref_locked(struct object_file *file)
 	free(file->at_bucket);
 	free(file->at_key);
 	free(file->version);
+	free(file->checksum);
 	object_detail_release(&file->facts);
 	free(file);
 }
@@ -237,6 +238,7 @@ int object_file_set_locked(struct object_file *file, const char *version, int64_
 			file->content = ++file->objects->n_contents;
 		free(file->version);
 		file->version = copy;
+		free(STEAL(file->checksum));
 		object_detail_release(&file->facts);
 		file->facts_ms = 0;
 	}

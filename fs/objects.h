@@ -68,11 +68,12 @@ struct object_file {
 	int64_t fresh_ms;           /* when that was so; 0: to be asked again */
 	struct object_detail facts; /* -o xattr: what the service told of `version`, zeroed: nothing */
 	int64_t facts_ms;           /* when; 0: to be asked */
-	uint64_t content;           /* another number for another content, made elsewhere */
-	uint64_t cached_content;    /* of the pages that the kernel has */
-	uint64_t told_content;      /* of the attributes that it has */
-	struct spool *spool;        /* what was written here; NULL: nothing */
-	struct source *source;      /* what readers share; NULL: nobody reads it. Not owned */
+	struct checksum *checksum; /* of `version`, as the service told when it was asked; NULL: it was not */
+	uint64_t content;          /* another number for another content, made elsewhere */
+	uint64_t cached_content;   /* of the pages that the kernel has */
+	uint64_t told_content;     /* of the attributes that it has */
+	struct spool *spool;       /* what was written here; NULL: nothing */
+	struct source *source;     /* what readers share; NULL: nobody reads it. Not owned */
 };
 
 enum {

@@ -71,6 +71,15 @@ static struct chunks *chunks_of(const struct source *source)
 	return source->objects->remote->serve->chunks;
 }
 
+/* What the service told when it was asked. */
+static void take_checksum_locked(struct source *source, const struct checksum *told)
+{
+	source->asked_ms = -1;
+	whole_tell(&source->whole, told);
+	if (!told->kind)
+		whole_give_up(&source->whole);
+}
+
 static int source_new_locked(struct object_file *file, bool may_repin, struct source **ret)
 {
 	struct source *source = calloc(1, sizeof(*source));
@@ -86,6 +95,8 @@ static int source_new_locked(struct object_file *file, bool may_repin, struct so
 	source->version = version;
 	source->size_bytes = file->size_bytes;
 	source->may_repin = may_repin;
+	if (file->checksum)
+		take_checksum_locked(source, file->checksum);
 	source->whole.size_bytes = file->size_bytes;
 	source->ranges.chunks = file->objects->remote->serve->chunks;
 	pthread_mutex_init(&source->lock, NULL);
@@ -558,6 +569,17 @@ static void fetch_task(void *arg)
 	free(flight);
 }
 
+/* For who reads that version later; without memory it is asked for again. */
+static void keep_checksum(struct object_file *file, const char *version, const struct checksum *told)
+{
+	LOCK_SCOPE(&file->objects->lock);
+	if (file->checksum || !file->version || strcmp(file->version, version) != 0)
+		return;
+	file->checksum = malloc(sizeof(*told));
+	if (file->checksum)
+		*file->checksum = *told;
+}
+
 static int ask(struct source *source, struct checksum *ret)
 {
 	cleanup_free char *bucket = NULL, *key = NULL, *version = NULL;
@@ -565,7 +587,11 @@ static int ask(struct source *source, struct checksum *ret)
 	int r = whereabouts(source, &bucket, &key, &version);
 	if (r == 0)
 		r = remote_backend(source->objects->remote, &be, NULL);
-	return r < 0 ? r : backend_object_checksum(be, bucket, key, version, ret, NULL);
+	if (r == 0)
+		r = backend_object_checksum(be, bucket, key, version, ret, NULL);
+	if (r == 0)
+		keep_checksum(source->file, version, ret);
+	return r;
 }
 
 /* Where that fails, answers to reads may tell it. */
@@ -577,9 +603,8 @@ static void ask_task(void *arg)
 	int r = source->objects->is_stopping ? -EINTR : ask(source, &told);
 	pthread_mutex_lock(&source->lock);
 	source->asked_ms = -1;
-	whole_tell(&source->whole, &told);
-	if (r == 0 && !told.kind)
-		whole_give_up(&source->whole);
+	if (r == 0)
+		take_checksum_locked(source, &told);
 	ready = take_ready_locked(source, NULL, &wrong);
 	pthread_mutex_unlock(&source->lock);
 	waiters_resume(ready);

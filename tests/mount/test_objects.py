@@ -553,6 +553,20 @@ def test_without_a_checksum_it_is_read_as_it_comes(cloud, big):
     assert n_asked(cloud) == 1
 
 
+def test_the_checksum_of_a_version_is_asked_for_once(cloud, big):
+    path = put_big(cloud, big)
+    cloud.forget_pages(path)
+    assert digest(path) == hashlib.sha256(big).hexdigest()
+    cloud.happens(f"object b damage big {20 << 20}")
+    cloud.forget_pages(path)
+    assert err_of(digest, path) == errno.EIO
+    assert n_asked(cloud) == 1
+    put_big(cloud, big[::-1])
+    cloud.forget_pages(path)
+    assert digest(path) == hashlib.sha256(big[::-1]).hexdigest()
+    assert n_asked(cloud) == 2
+
+
 def test_what_is_read_here_and_there_asks_for_no_checksum(cloud, big):
     path = put_big(cloud, big)
     cloud.forget_pages(path)
