@@ -93,6 +93,19 @@ static bool complete_is_done(struct aws_upload *upload, struct object_detail *re
 	return false;
 }
 
+/* Some answer a second request with success while they are still busy with the first. */
+static int complete_await(struct aws_upload *upload, struct object_detail *ret, struct fault *reterr)
+{
+	object_detail_release(ret);
+	for (int i = 0; i < AWS_COMPLETE_TRIES; i++) {
+		if (i > 0)
+			poll(NULL, 0, AWS_COMPLETE_PAUSE_MS << i >> 1);
+		if (complete_is_done(upload, ret))
+			return 0;
+	}
+	return fault_set(reterr, EIO, "write %s: S3 says that it is made, and has not got it", upload->key);
+}
+
 /* One try. *ret_again: another may do. */
 static int complete_once(struct aws_upload *upload, struct aws_call *call, struct http_reply *reply,
 			 struct object_detail *ret, bool *ret_again, struct fault *reterr)
@@ -145,6 +158,8 @@ int aws_upload_complete(struct aws_upload *upload, const char *if_version, struc
 		call.request.total_ms = AWS_COMPLETE_MS;
 		call.request.stall_ms = AWS_WORK_MS;
 		r = complete_once(upload, &call, &reply, ret, &again, reterr);
+		if (r == 0 && (upload->may_be_done || reply.n_sent > 1))
+			return complete_await(upload, ret, reterr);
 		upload->may_be_done |= i > 0 || reply.n_sent > 1 || (r < 0 && reply.status < 300);
 		if (r < 0 && !again && !aws_reply_is(&reply, "NoSuchUpload"))
 			r = aws_conditional(r, &reply, upload->key, if_version, reterr);

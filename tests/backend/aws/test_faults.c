@@ -3,6 +3,7 @@
 #include "cloud.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/file.h>
 
@@ -426,6 +427,8 @@ static struct {
 	atomic_uint n_completes, n_aborts, n_parts_lost;
 	unsigned errors_inside;     /* of the first completes */
 	bool completes_by_accident; /* the first answer is lost, the upload then unknown */
+	bool completes_early;       /* the first answer is lost, the second one comes before it is done */
+	atomic_uint n_missing;      /* of so many HEADs after that it is not there */
 	bool refuses_parts, sums_wrongly, loses_parts, is_away;
 	bool answers_wrongly;    /* to the second part, without naming it */
 	atomic_uint n_forgotten; /* of so many parts the upload is not known */
@@ -463,7 +466,7 @@ static void answer_complete(struct server_answer *ret)
 	else if (n < service.errors_inside)
 		*ret = (struct server_answer){
 			.body = "  \n <?xml version=\"1.0\"?>\n" ERROR("InternalError")};
-	else if (service.completes_by_accident && n == 0)
+	else if ((service.completes_by_accident || service.completes_early) && n == 0)
 		*ret = (struct server_answer){.deed = SERVER_CLOSES};
 	else if (service.completes_by_accident)
 		*ret = (struct server_answer){.status = 404, .body = ERROR("NoSuchUpload")};
@@ -494,7 +497,10 @@ static void serve_upload(void *arg, const struct server_request *request, struct
 		*ret = service.is_conflict
 			       ? (struct server_answer){.status = 404}
 			       : (struct server_answer){.headers = "ETag: \"old\"\r\n", .n_body = 9};
-	else if (is(request, "HEAD", "/data/k"))
+	else if (is(request, "HEAD", "/data/k") && service.n_missing > 0) {
+		service.n_missing--;
+		*ret = (struct server_answer){.status = 404};
+	} else if (is(request, "HEAD", "/data/k"))
 		*ret = (struct server_answer){
 			.headers = keep("ETag: \"made-3\"\r\nx-amz-checksum-crc32c: %s\r\n", crc_of(BIG)),
 			.n_body = BIG};
@@ -557,6 +563,24 @@ Test(aws_faults, an_end_whose_answer_was_lost_is_looked_for)
 	cr_assert(zero(int, put_object(BIG, NULL)), "%s", fault.text);
 	cr_expect(eq(uint, count("HEAD", "/data/k"), 1));
 	cr_expect(eq(uint, count("DELETE", ""), 0));
+}
+
+Test(aws_faults, an_end_that_was_asked_for_twice_is_looked_for)
+{
+	server_answer_with(server, serve_upload, NULL);
+	service.completes_early = true;
+	service.n_missing = 2;
+	cr_assert(zero(int, put_object(BIG, NULL)), "%s", fault.text);
+	cr_expect(eq(uint, service.n_completes, 2));
+	cr_expect(eq(uint, count("HEAD", "/data/k"), 3));
+}
+
+Test(aws_faults, an_end_that_is_only_said_is_none)
+{
+	server_answer_with(server, serve_upload, NULL);
+	service.completes_early = true;
+	service.n_missing = UINT_MAX;
+	cr_expect(eq(int, put_object(BIG, NULL), -EIO));
 }
 
 Test(aws_faults, parts_that_the_network_loses_are_sent_again_alone)
