@@ -42,9 +42,9 @@ class Service:
         self.env = json.loads(self.process.stdout.readline())
         self.type = self.env["TRAINFS_PEER_TYPE"]
 
-    def client(self, *args):
+    def client(self, *args, timeout=250):
         done = subprocess.run([self.env["TRAINFS_PEER_PYTHON"], *args], env=self.env, stdout=subprocess.PIPE, text=True,
-                              timeout=250, check=True)
+                              timeout=timeout, check=True)
         return json.loads(done.stdout)
 
     def contents(self):
