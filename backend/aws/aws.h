@@ -129,7 +129,7 @@ enum {
 	AWS_PART_MIN = 8 << 20, /* what has less is sent in one piece */
 	AWS_PARTS_MAX = 10000,
 	AWS_PARTS_STEP = 1000, /* so many have the same size, the next twice that */
-	AWS_PARTS_AT_ONCE = 4,
+	AWS_PARTS_AT_ONCE = 8,
 };
 
 /*
