@@ -103,7 +103,8 @@ int google_object_remove(struct backend *be, const char *bucket, const char *key
 
 /* ---- resumable uploads (upload.c) ---- */
 
-enum { GOOGLE_CHUNK_BYTES = 16 << 20 }; /* a multiple of 256 KiB, as every chunk but the last has to be */
+/* What is there is sent at once, within these; every chunk but the last has to be a multiple of the unit. */
+enum { GOOGLE_CHUNK_UNIT = 256 << 10, GOOGLE_CHUNK_MIN = 16 << 20, GOOGLE_CHUNK_MAX = 64 << 20 };
 
 /* As object_put. */
 int google_upload(struct google *google, const char *bucket, const char *key,

@@ -222,12 +222,14 @@ static int session_next(struct google_session *session, int64_t *ret, struct fau
 {
 	int64_t at = session->base.n_sent, n;
 	bool is_all;
-	int r = object_source_await(session->source, at + GOOGLE_CHUNK_BYTES, at + GOOGLE_CHUNK_BYTES, &n,
+	int r = object_source_await(session->source, at + GOOGLE_CHUNK_MIN, at + GOOGLE_CHUNK_MAX, &n,
 				    &is_all);
 	if (r < 0)
 		return fault_set(reterr, -r, "write %s: given up", session->key);
 	if (is_all)
 		session->n = n;
+	else
+		n -= n % GOOGLE_CHUNK_UNIT;
 	if (n > session->n_offered)
 		session->n_offered = n;
 	if (n > session->n_summed) {

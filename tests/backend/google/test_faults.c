@@ -391,7 +391,7 @@ Test(google_faults, the_same_bytes_of_another_are_another_s)
 
 /* ---- uploads in chunks ---- */
 
-enum { CHUNK = 16 * MIB, BIG = 2 * CHUNK + 3 * MIB, GRAIN = 256 << 10 };
+enum { CHUNK = 64 * MIB, BIG = 2 * CHUNK + 3 * MIB, GRAIN = 256 << 10 };
 
 /* A service of one upload at a time; what goes wrong is told by the switches. */
 static struct {
