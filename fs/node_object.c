@@ -116,6 +116,7 @@ static int empty(struct call *c, struct object_file *file)
 static int make_handle_locked(struct object_file *file, int flags, struct handle *h)
 {
 	struct object_handle *own = calloc(1, sizeof(*own));
+	reader_drop_wrong_locked(file);
 	bool is_kept = file->cached_content == file->content;
 	if (!own)
 		return -ENOMEM;

@@ -134,6 +134,18 @@ static int source_get_locked(struct object_file *file, bool may_repin, struct so
 	return r;
 }
 
+void reader_drop_wrong_locked(struct object_file *file)
+{
+	struct source *source = file->source;
+	if (!source)
+		return;
+	LOCK_SCOPE(&source->lock);
+	if (source->whole.state != WHOLE_WRONG)
+		return;
+	file->source = NULL;
+	file->cached_content = 0;
+}
+
 int reader_new_locked(struct object_file *file, bool may_repin, struct reader **ret)
 {
 	struct reader *reader = calloc(1, sizeof(*reader));
@@ -220,12 +232,10 @@ void reader_close(struct reader *reader)
 	{
 		LOCK_SCOPE(&source->objects->lock);
 		bool is_last = --source->n_readers == 0;
-		LOCK_SCOPE(&source->lock);
-		bool is_wrong = source->whole.state == WHOLE_WRONG;
-		if (is_wrong)
-			source->file->cached_content = 0;
-		if ((is_last || is_wrong) && source->file->source == source)
+		reader_drop_wrong_locked(source->file);
+		if (is_last && source->file->source == source)
 			source->file->source = NULL;
+		LOCK_SCOPE(&source->lock);
 		struct reader **at = &source->reader;
 		while (*at != reader)
 			at = &(*at)->next;

@@ -10,6 +10,9 @@
 struct loan;
 struct reader;
 
+/* What came was not what the service has: who opens the file from now on has it fetched anew. Else nothing. */
+void reader_drop_wrong_locked(struct object_file *file);
+
 /* may_repin: the kernel has no pages of it; as long as nothing was given, another content of the same size will do. */
 int reader_new_locked(struct object_file *file, bool may_repin, struct reader **ret);
 /* *ret: NULL, or what it was lent while it waited; filled if there is anything. */

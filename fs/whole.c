@@ -18,7 +18,7 @@ static bool is_next(const struct piece *piece)
 struct piece *whole_begin(struct whole *whole, int64_t at, int64_t len)
 {
 	struct piece **place = &whole->first;
-	if (whole->state != WHOLE_OPEN || len == whole->size_bytes) /* in one it has been compared already */
+	if (whole->state != WHOLE_OPEN)
 		return NULL;
 	while (*place && end_of(*place) <= at)
 		place = &(*place)->next;

@@ -305,9 +305,9 @@ struct bucket_ops {
 	 * `n` bytes from `at` on, of exactly that version: -ESTALE when the object has another one now, -ENOENT when it has
 	 * gone. Less than n come only where the object ends. What the sink has got before a failure is right.
 	 * A whole object that comes in one call is compared with the checksum that the service tells: -EIO if it is another,
-	 * before the sink gets the last bytes. Of an object in several calls the caller compares: `sum` (may be NULL) is
-	 * what this answer tells of the whole, set before the sink gets a byte; it stays as it is where answers tell nothing
-	 * of a whole of which they are a part: object_checksum.
+	 * before the sink gets the last bytes (with SHA-256 any, if it is small). But who gives `sum` compares CRCs himself,
+	 * which can be joined: it is what this answer tells of the whole, set before the sink gets a byte. Some services
+	 * tell nothing of a whole with a part of it: object_checksum.
 	 */
 	int (*object_read)(struct backend *be, const char *bucket, const char *key, const char *version,
 			   int64_t at, int64_t n, bytes_sink sink, void *arg, struct checksum *sum,

@@ -154,7 +154,7 @@ int aws_object_read(struct backend *be, const char *bucket, const char *key, con
 	cleanup_http_reply struct http_reply reply = {0};
 	cleanup_call struct aws_call call = {0};
 	cleanup_http_range struct http_range range = {
-		.sink = sink, .arg = arg, .find_sum = aws_find_sum, .at = at, .n = n};
+		.sink = sink, .arg = arg, .find_sum = aws_find_sum, .ret_sum = sum, .at = at, .n = n};
 	char text[HTTP_RANGE_TEXT_MAX];
 	if (n == 0)
 		return 0;

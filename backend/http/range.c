@@ -40,7 +40,11 @@ static int on_begin(void *arg, int status, const struct http_headers *headers)
 		range->find_sum(headers, &told);
 	if (range->ret_sum)
 		*range->ret_sum = told;
-	return http_sum_begin(&range->sum, is_whole ? &told : &(struct checksum){0});
+	bool is_joinable = told.kind != CHECKSUM_SHA256;
+	range->is_kept = is_whole && !is_joinable && range->size_bytes <= HTTP_RANGE_KEPT_MAX;
+	str_clear(&range->kept);
+	bool is_ours = is_whole && !(range->ret_sum && is_joinable);
+	return http_sum_begin(&range->sum, is_ours ? &told : &(struct checksum){0});
 }
 
 static int on_bytes(void *arg, int64_t at, const void *bytes, size_t n)
@@ -51,6 +55,14 @@ static int on_bytes(void *arg, int64_t at, const void *bytes, size_t n)
 		at + (int64_t)n == range->size_bytes && !http_sum_is_right(&range->sum, range->came);
 	if (range->is_wrong)
 		return -EIO;
+	if (range->is_kept) {
+		int r = str_append_n(&range->kept, bytes, n);
+		if (r < 0 || at + (int64_t)n < range->size_bytes)
+			return r;
+		at = 0;
+		bytes = range->kept.data;
+		n = range->kept.len;
+	}
 	if (at + (int64_t)n <= range->n_given)
 		return 0;
 	int64_t n_known = range->n_given > at ? range->n_given - at : 0; /* of an attempt before this one */
@@ -65,9 +77,8 @@ void http_range_prepare(struct http_range *range, struct http_request *request,
 {
 	if (range->n > INT64_MAX - range->at)
 		range->n = INT64_MAX - range->at;
-	range->is_kept = range->at == 0 && range->n <= HTTP_RANGE_CHECKED_MAX;
 	request->begin = on_begin;
-	request->sink = range->is_kept ? NULL : on_bytes;
+	request->sink = on_bytes;
 	request->sink_arg = range;
 	request->max_body = range->n;
 	request->is_bulk = true;
@@ -80,10 +91,6 @@ int http_range_finish(struct http_range *range, int r, const struct http_reply *
 {
 	if (reply->status == 416)
 		return 0;
-	if (r == 0 && range->is_kept) {
-		http_sum_add(&range->sum, reply->body.data, reply->body.len);
-		range->is_wrong = !http_sum_is_right(&range->sum, range->came);
-	}
 	if (range->is_wrong)
 		return fault_set(reterr, EIO,
 				 "read %s: the bytes that came have the %s %s, the object has %s", what,
@@ -91,9 +98,5 @@ int http_range_finish(struct http_range *range, int r, const struct http_reply *
 	if (r == -EFBIG)
 		return fault_set(reterr, EIO, "read %s: the service answered with more than was asked for",
 				 what);
-	if (r < 0)
-		return r;
-	return range->is_kept && reply->body.len > 0
-		       ? range->sink(range->arg, reply->body.data, reply->body.len)
-		       : 0;
+	return r;
 }

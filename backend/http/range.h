@@ -8,7 +8,7 @@
 #include "http/http.h"
 #include "http/sum.h"
 
-enum { HTTP_RANGE_CHECKED_MAX = 1 << 20 };
+enum { HTTP_RANGE_KEPT_MAX = 2 << 20 };
 
 /* The sum that an answer tells of the whole object; `ret` is zeroed. */
 typedef void (*http_sum_find)(const struct http_headers *headers, struct checksum *ret);
@@ -20,15 +20,19 @@ struct http_range {
 	http_range_sink sink;
 	void *arg;
 	http_sum_find find_sum; /* may be NULL */
-	struct checksum *
-		ret_sum; /* where answers of parts tell it, too: gets it before the sink gets a byte. May be NULL */
+	/*
+	 * May be NULL. Gets the sum of the whole where an answer tells it, before the sink gets a byte. A sum that can be
+	 * joined is then the caller's to compare, also if the answer is the whole object.
+	 */
+	struct checksum *ret_sum;
 	int64_t at, n; /* wanted; n > 0. Cut by http_range_prepare at the last offset that there can be */
 
 	/* range.c's; of the answer under way, on the http thread */
 	int64_t size_bytes;  /* of the object */
 	struct http_sum sum; /* of an answer that is the whole object */
 	int64_t n_given;     /* to the sink, over all attempts */
-	bool is_kept;        /* a short read from the beginning: nobody gets a byte before it was compared */
+	bool is_kept; /* a small object whose sum cannot be joined: nobody gets a byte before it was compared */
+	struct str kept;
 	bool is_wrong;
 	char came[CHECKSUM_TEXT_MAX]; /* the sum of what came */
 };
@@ -50,6 +54,7 @@ int http_range_finish(struct http_range *range, int r, const struct http_reply *
 static inline void cleanup_http_range_(struct http_range *range)
 {
 	http_sum_release(&range->sum);
+	str_release(&range->kept);
 }
 #define cleanup_http_range __attribute__((cleanup(cleanup_http_range_)))
 

@@ -163,10 +163,15 @@ Test(whole, what_is_read_here_and_there_is_not_judged)
 	cr_expect(eq(int, whole.state, WHOLE_GIVEN_UP));
 }
 
-Test(whole, what_comes_in_one_range_was_compared_already)
+Test(whole, one_range_may_be_all)
 {
-	cr_expect(eq(ptr, whole_begin(&whole, 0, SIZE), NULL));
-	cr_expect(eq(int, whole.state, WHOLE_OPEN));
+	struct piece *piece = whole_begin(&whole, 0, SIZE);
+	tell(CHECKSUM_CRC32C);
+	cr_expect(whole_is_pending(&whole, false));
+	bytes[7] ^= 1;
+	piece_count(piece, CHECKSUM_CRC32C, bytes, SIZE);
+	whole_end(&whole, piece, SIZE);
+	cr_expect(eq(int, whole.state, WHOLE_WRONG));
 }
 
 Test(whole, sums_that_cannot_be_joined_or_differ_are_not_judged)
