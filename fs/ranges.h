@@ -16,7 +16,8 @@ struct range {
 	size_t n_gone; /* chunks at its beginning that were let go */
 	bool is_done;  /* nothing more comes */
 	bool is_unwanted;
-	int64_t progress_ms; /* when it began, or brought something */
+	int64_t progress_ms; /* when it began, or had brought enough more */
+	int64_t progress_at; /* how much it had then */
 	size_t n_chunks;
 	struct {
 		struct chunk *chunk; /* NULL: not made yet, or gone */

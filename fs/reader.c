@@ -23,7 +23,8 @@ enum {
 	IN_FLIGHT_OWN = 2,      /* which every source may have */
 	REST_BYTES = 256 << 10, /* a range is not broken off for less: that costs its connection */
 	AGAIN_MS = 1000,
-	CHECKSUM_MS = 10000 /* the last read waits for it no longer; less than reads wait */
+	PROGRESS_BYTES = 64 << 10, /* what brings less in 15 s does not get on */
+	CHECKSUM_MS = 10000        /* the last read waits for it no longer; less than reads wait */
 };
 
 struct source {
@@ -427,7 +428,10 @@ static int take_bytes(void *arg, const void *bytes, size_t n)
 	pthread_mutex_lock(&source->lock);
 	range->have += (int64_t)n;
 	counted_locked(flight);
-	range->progress_ms = clock_mono_ms();
+	if (range->have - range->progress_at >= PROGRESS_BYTES) {
+		range->progress_ms = clock_mono_ms();
+		range->progress_at = range->have;
+	}
 	bool is_rest = range->len - range->have <= REST_BYTES && !source->objects->is_stopping;
 	bool is_over = !is_rest && (range->is_unwanted || source->is_closed || source->objects->is_stopping);
 	ready = take_ready_locked(source, NULL, &wrong);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Listings in pages: what their rows can be, and that they end although a service repeats its tokens: Brent's way of finding a cycle, with the state in
- * the cursor that stands between two pages.
+ * Listings in pages: what their rows can be, and that they end although a service repeats its tokens: Brent's way of
+ * finding a cycle, with the state in the cursor that stands between two pages.
  */
 #pragma once
 

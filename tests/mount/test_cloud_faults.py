@@ -214,7 +214,7 @@ def test_an_answer_ends_early(far):
     assert (far.b / "f").read_bytes() == data
     data = far.put("g", pattern(200000, 2))
     far.refresh()
-    far.proxy.on(far.reads("g"), cut_answer(70001))
+    far.proxy.on(far.reads("g"), cut_answer(701))
     assert err_of((far.b / "g").read_bytes) in AWAY
     assert f"far/buckets/{far.bucket}/g" in far.m.errors()
     far.proxy.well()
