@@ -19,9 +19,9 @@
 #include <string.h>
 
 enum {
-	IN_FLIGHT = 12,         /* of a remote, besides what is waited for; one connection each */
-	IN_FLIGHT_OWN = 2,      /* which every source may have */
-	REST_BYTES = 256 << 10, /* a range is not broken off for less: that costs its connection */
+	IN_FLIGHT = 12,       /* of a remote, besides what is waited for; one connection each */
+	IN_FLIGHT_OWN = 2,    /* which every source may have */
+	REST_BYTES = 1 << 20, /* a range is not broken off for less: that costs its connection */
 	AGAIN_MS = 1000,
 	PROGRESS_BYTES = 64 << 10, /* what brings less in 15 s does not get on */
 	CHECKSUM_MS = 10000        /* the last read waits for it no longer; less than reads wait */

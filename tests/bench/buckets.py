@@ -134,10 +134,12 @@ class Mounted:
 
     def __init__(self, cls, bench, service, what):
         self.client, self.what = cls(bench, service), what
+        self.size = 3 * bench.size  # a spool, parts at the service, and what they are joined to
         self.told = {}
 
     def __enter__(self):
         self.client.__enter__()
+        touch_memory(self.size)
         return self.client
 
     def __exit__(self, kind, *rest):
@@ -510,7 +512,6 @@ def parse_arguments():
 def main():
     args = parse_arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    touch_memory()
     scratch = tempfile.mkdtemp(prefix="trainfs-bench.")
     try:
         bench = Bench(args, scratch)
