@@ -18,6 +18,7 @@
 enum {
 	PAGE_ROWS = 1000,
 	ROWS_MAX = 5000000,
+	LIST_TRIES = 10,       /* of a directory that is renamed meanwhile */
 	LOOKUP_PAGES_MAX = 10, /* more are not fetched for the sake of a lookup */
 	SWEEP_ROWS = 10000     /* longer listings are let go when they are old */
 };
@@ -215,29 +216,37 @@ static bool has_grace_locked(struct object_dir *dir, int r)
 	return true;
 }
 
-/* The result r of a fetch; gives what it means for the caller, and takes those who wait. */
-static int finish_locked(struct fetch *fetch, int r, bool is_short, struct request **ret_row)
+/* What was fetched is the directory's now, with what has changed here meanwhile. */
+static int take_rows_locked(struct fetch *fetch)
 {
 	struct object_dir *dir = fetch->dir;
-	if (r == 0 && (dir->prefix != fetch->prefix || dir->bucket != fetch->bucket))
-		r = -EAGAIN; /* it is another directory now */
-	if (r == 0)
-		r = reapply_locked(dir, &fetch->rows);
+	int r = reapply_locked(dir, &fetch->rows);
 	if (r == 0)
 		r = renames_list_locked(dir, &fetch->rows);
 	if (r == 0)
 		r = spools_list_locked(dir, &fetch->rows);
-	if (r == 0) {
-		object_rows_release(&dir->rows);
-		dir->rows = fetch->rows;
-		fetch->rows = (struct object_rows){0};
-		dir->has_rows = true;
-		dir->listed_ms = dir->seen_ms = clock_mono_ms();
-		if (fetch->changed_ns > dir->changed_ns)
-			dir->changed_ns = fetch->changed_ns;
-		dir->is_huge = dir->rows.n > (size_t)LOOKUP_PAGES_MAX * PAGE_ROWS;
-		plan_sweep_locked(dir->objects);
-	} else if (r == -EFBIG && is_short) {
+	if (r < 0)
+		return r;
+	object_rows_release(&dir->rows);
+	dir->rows = fetch->rows;
+	fetch->rows = (struct object_rows){0};
+	dir->has_rows = true;
+	dir->listed_ms = dir->seen_ms = clock_mono_ms();
+	if (fetch->changed_ns > dir->changed_ns)
+		dir->changed_ns = fetch->changed_ns;
+	dir->is_huge = dir->rows.n > (size_t)LOOKUP_PAGES_MAX * PAGE_ROWS;
+	plan_sweep_locked(dir->objects);
+	return 0;
+}
+
+/* The result r of a fetch; gives what it means for the caller, and takes those who wait. */
+static int finish_locked(struct fetch *fetch, int r, bool is_short, struct request **ret_row)
+{
+	struct object_dir *dir = fetch->dir;
+	bool is_moved = dir->prefix != fetch->prefix || dir->bucket != fetch->bucket;
+	if (r == 0 && !is_moved)
+		r = take_rows_locked(fetch);
+	if (r == -EFBIG && is_short) {
 		dir->is_huge = true;
 		r = 0;
 	} else if (has_grace_locked(dir, r)) {
@@ -306,18 +315,16 @@ static int add_rows_locked(const struct object_dir *dir, struct listing *ret)
 
 int object_dir_list(struct call *c, struct object_dir *dir, struct listing *ret)
 {
-	bool has_asked = false;
-	for (;;) {
+	for (int tries = 0;; tries++) {
 		{
 			LOCK_SCOPE(&dir->objects->lock);
-			if (object_dir_is_listed_locked(dir) || (has_asked && dir->has_rows)) {
+			if (object_dir_is_listed_locked(dir) || (tries > 0 && dir->has_rows)) {
 				c->fault.text[0] = '\0';
 				return add_rows_locked(dir, ret);
 			}
 		}
-		int r = has_asked ? -EAGAIN : object_dir_fetch(c, dir, false);
+		int r = tries == LIST_TRIES ? -ESTALE : object_dir_fetch(c, dir, false);
 		if (r < 0)
 			return r;
-		has_asked = true;
 	}
 }

@@ -152,8 +152,8 @@ int objects_buckets_seen(struct objects *objects, int (*sink)(void *arg, const c
 /* ---- directories ---- */
 int object_dir_list(struct call *c, struct object_dir *dir, struct listing *ret);
 /*
- * Fetches the listing, or parks the request until somebody else has. is_short: for the sake of a lookup; gives up when it
- * is long (0, is_huge).
+ * Fetches the listing, or parks the request until somebody else has; 0 too when the directory was renamed meanwhile, and
+ * there is none of it. is_short: for the sake of a lookup; gives up when it is long (0, is_huge).
  */
 int object_dir_fetch(struct call *c, struct object_dir *dir, bool is_short);
 bool object_dir_is_listed_locked(const struct object_dir *dir); /* freshly */
