@@ -165,11 +165,11 @@ static inline int object_of(size_t n)
 static inline const char *crc_of(size_t n)
 {
 	cleanup_close int fd = object_of(n);
-	char text[CRC32C_TEXT_MAX];
+	char text[CHECKSUM_TEXT_MAX];
 	uint32_t crc = 0;
 
 	cr_assert(zero(int, crc32c_file(fd, 0, (int64_t)n, &crc)));
-	return keep("%s", crc32c_text(crc, text));
+	return keep("%s", checksum_text(CHECKSUM_CRC32C, crc, text));
 }
 
 /* A bytes_sink into a struct str. */

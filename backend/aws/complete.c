@@ -48,13 +48,13 @@ static char *upload_crc(const struct aws_upload *upload, char ret[static AWS_CRC
 		return ret;
 	for (unsigned i = 0; i < upload->n_parts; i++)
 		crc = (uint32_t)checksum_join(CHECKSUM_CRC32C, crc, upload->part[i].crc, upload->part[i].n);
-	return crc32c_text(crc, ret);
+	return checksum_text(CHECKSUM_CRC32C, crc, ret);
 }
 
 /* The sum of the parts' sums, as services have it that know no other: "4waSgw==-3". */
 static bool upload_is_composite(const struct aws_upload *upload, const char *its)
 {
-	char want[AWS_CRC_MAX], text[CRC32C_TEXT_MAX];
+	char want[AWS_CRC_MAX], text[CHECKSUM_TEXT_MAX];
 	uint32_t crc = 0;
 	for (unsigned i = 0; i < upload->n_parts; i++) {
 		uint32_t sum = upload->part[i].crc;
@@ -62,7 +62,7 @@ static bool upload_is_composite(const struct aws_upload *upload, const char *its
 					       (unsigned char)(sum >> 8), (unsigned char)sum};
 		crc = crc32c_add(crc, bytes, sizeof(bytes));
 	}
-	snprintf(want, sizeof(want), "%s-%u", crc32c_text(crc, text), upload->n_parts);
+	snprintf(want, sizeof(want), "%s-%u", checksum_text(CHECKSUM_CRC32C, crc, text), upload->n_parts);
 	return !strcmp(its, want);
 }
 

@@ -259,14 +259,14 @@ static int aws_put(struct aws *aws, const char *bucket, const char *key, int fd,
 {
 	cleanup_http_reply struct http_reply reply = {0};
 	cleanup_call struct aws_call call = {0};
-	char crc[CRC32C_TEXT_MAX];
+	char crc[CHECKSUM_TEXT_MAX];
 	uint32_t sum = 0;
 	int r = crc32c_file(fd, 0, n, &sum);
 	if (r < 0)
 		return fault_set(reterr, -r, "write %s: the bytes to send cannot be read: %s", key,
 				 strerror(-r));
 	aws_call_init(&call, "PUT", bucket, key);
-	aws_call_header(&call, "x-amz-checksum-crc32c", crc32c_text(sum, crc));
+	aws_call_header(&call, "x-amz-checksum-crc32c", checksum_text(CHECKSUM_CRC32C, sum, crc));
 	aws_call_condition(&call, if_version);
 	call.request.has_body = true;
 	call.request.body_fd = fd;

@@ -128,7 +128,7 @@ static int part_carry(struct aws_upload *upload, unsigned i, int64_t n, struct f
 		return fault_set(reterr, -r, "write %s: the bytes to send cannot be read: %s", upload->key,
 				 strerror(-r));
 	if (!upload->copy)
-		crc32c_text(part->crc, part->crc32c);
+		(void)checksum_text(CHECKSUM_CRC32C, part->crc, part->crc32c);
 	bool is_lost;
 	do
 		r = part_send(upload, i, n, &is_lost, reterr);

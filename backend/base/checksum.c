@@ -3,7 +3,9 @@
 #include "checksum.h"
 
 #include <assert.h>
+#include <endian.h>
 #include <isa-l/crc.h>
+#include <openssl/evp.h>
 
 #include "base/crc32c.h"
 #include "base/crc64nvme.h"
@@ -44,12 +46,9 @@ uint64_t checksum_join(enum checksum_kind kind, uint64_t first, uint64_t second,
 
 char *checksum_text(enum checksum_kind kind, uint64_t crc, char *ret)
 {
-	static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	size_t n = 0;
-	for (int left = kind_of[kind].n_bits; left > 0; left -= 6) /* the last digit is filled with zeros */
-		ret[n++] = digit[(left >= 6 ? crc >> (left - 6) : crc << (6 - left)) & 63];
-	while (n % 4 > 0)
-		ret[n++] = '=';
-	ret[n] = '\0';
+	int n_bits = kind_of[kind].n_bits;
+	assert(n_bits > 0);
+	const uint64_t big = htobe64(crc << (64 - n_bits));
+	(void)EVP_EncodeBlock((unsigned char *)ret, (const unsigned char *)&big, n_bits / 8);
 	return ret;
 }

@@ -4,7 +4,6 @@
 
 #include <isa-l/crc.h>
 
-#include "checksum.h"
 #include "file.h"
 
 enum { CRC32C_STEP = 1 << 30 };
@@ -36,9 +35,4 @@ int crc32c_file(int fd, int64_t at, int64_t n, uint32_t *ret)
 	if (r == 0)
 		*ret = crc;
 	return r;
-}
-
-char *crc32c_text(uint32_t crc, char ret[static CRC32C_TEXT_MAX])
-{
-	return checksum_text(CHECKSUM_CRC32C, crc, ret);
 }

@@ -162,7 +162,7 @@ struct google_body {
 	const char *begin;
 	size_t n;
 	char type[100]; /* of the whole */
-	char crc32c[CRC32C_TEXT_MAX];
+	char crc32c[CHECKSUM_TEXT_MAX];
 };
 
 static int google_body_read(int fd, int64_t n, char *to)
@@ -197,7 +197,7 @@ static int google_body_make(int fd, int64_t n, struct google_body *ret)
 	int r = google_body_read(fd, n, bytes);
 	if (r < 0)
 		return r;
-	crc32c_text(crc32c_add(0, bytes, (size_t)n), ret->crc32c);
+	(void)checksum_text(CHECKSUM_CRC32C, crc32c_add(0, bytes, (size_t)n), ret->crc32c);
 	google_boundary(boundary);
 	snprintf(ret->type, sizeof(ret->type), "multipart/related; boundary=%s", boundary);
 	int n_head = snprintf(head, sizeof(head),

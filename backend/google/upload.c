@@ -68,10 +68,12 @@ static int session_url(struct google_session *session, const struct http_reply *
 }
 
 /* The sum of all: "" while they are not known. */
-static char *session_crc(const struct google_session *session, char ret[static CRC32C_TEXT_MAX])
+static char *session_crc(const struct google_session *session, char ret[static CHECKSUM_TEXT_MAX])
 {
 	ret[0] = '\0';
-	return session->n >= 0 && session->n_summed == session->n ? crc32c_text(session->sum, ret) : ret;
+	return session->n >= 0 && session->n_summed == session->n
+		       ? checksum_text(CHECKSUM_CRC32C, session->sum, ret)
+		       : ret;
 }
 
 /* Permissions and condition are looked at here already. */
@@ -79,7 +81,7 @@ static int session_begin(struct google_session *session, struct fault *reterr)
 {
 	cleanup_http_reply struct http_reply reply = {0};
 	cleanup_call struct google_call call = {0};
-	char body[64], size[32], crc[CRC32C_TEXT_MAX];
+	char body[64], size[32], crc[CHECKSUM_TEXT_MAX];
 	bool is_known = *session_crc(session, crc);
 	snprintf(body, sizeof(body), "{\"crc32c\":\"%s\"}", crc);
 	snprintf(size, sizeof(size), "%" PRId64, session->n);
@@ -152,7 +154,7 @@ static int session_stored(struct google_session *session, const struct http_repl
 static int session_answer(struct google_session *session, int r, const struct http_reply *reply,
 			  struct fault *reterr)
 {
-	char crc[CRC32C_TEXT_MAX];
+	char crc[CHECKSUM_TEXT_MAX];
 	if (is_more_wanted(reply))
 		return session_stored(session, reply, reterr);
 	if (reply->status == 404 || reply->status == 410) {
@@ -183,7 +185,7 @@ static void session_range(const struct google_session *session, int64_t n_chunk,
 
 static void session_describe(struct google_session *session, struct google_call *call, int64_t n_chunk)
 {
-	char range[GOOGLE_RANGE_MAX], hash[CRC32C_TEXT_MAX + 16], crc[CRC32C_TEXT_MAX];
+	char range[GOOGLE_RANGE_MAX], hash[CHECKSUM_TEXT_MAX + 16], crc[CHECKSUM_TEXT_MAX];
 	session_range(session, n_chunk, range);
 	session_call(session, call, "PUT");
 	google_call_header(call, "Content-Range", range);
@@ -295,7 +297,7 @@ static int session_look_ahead(struct google_session *session, struct fault *rete
 
 static int session_perform(struct google_session *session, struct fault *reterr)
 {
-	char crc[CRC32C_TEXT_MAX];
+	char crc[CHECKSUM_TEXT_MAX];
 	int r = 0;
 	for (int i = 0; i < GOOGLE_SESSIONS_MAX; i++) {
 		session->n_most = 0;

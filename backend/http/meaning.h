@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the error codes of a service mean (DESIGN 8): an errno, what may help, and a sentence. A table is the service's. */
+/* What the error codes of a service mean (DESIGN 8): an errno, what may help, a sentence. A table is the service's. */
 #pragma once
 
 #include "http/http.h"

@@ -31,8 +31,8 @@
  *   object BUCKET fill PREFIX N       N objects PREFIX000000000 and on, each its key's bytes; not kept on disk
  * OP: list get check submit cancel remove log package model-list model-get model-create model-remove model-check
  *     version-create version-remove artifacts alias-set alias-remove bucket-list bucket-create bucket-remove
- *     bucket-dir objects object-get object-read object-checksum object-put object-part (each 8 MiB of a bigger put) object-copy
- *     object-remove; or * for all of them.
+ *     bucket-dir objects object-get object-read object-checksum object-put object-part (each 8 MiB of a bigger put)
+ *     object-copy object-remove; or * for all of them.
  *
  * Kept on disk in state_dir: objects.log and objects.data (all that was ever put), packages/ID, buckets/B (outputs/MODEL/ID is a job's output), models/M/V, and
  * accepted.jsonl, a line a submission taken or job removed, from which the jobs come back at the next open (QUEUED,
