@@ -192,21 +192,6 @@ static void sweep(void *arg)
 		plan_sweep_locked(objects);
 }
 
-bool objects_is_fresh(const struct objects *objects, int64_t seen_ms)
-{
-	return seen_ms && clock_mono_ms() - seen_ms < objects->remote->conf->metadata_ms;
-}
-
-int objects_ttl(const struct objects *objects)
-{
-	return (int)(objects->remote->conf->metadata_ms / 1000);
-}
-
-int64_t objects_grace_ms(const struct objects *objects)
-{
-	return clock_mono_ms() - objects->remote->conf->metadata_ms + OBJECTS_GRACE_MS;
-}
-
 /* Is it so that the service is away, and what is known may be told for a while? */
 static bool has_grace_locked(struct object_dir *dir, int r)
 {

@@ -217,6 +217,21 @@ void object_file_unref(struct object_file *file)
 	object_file_unref_locked(file);
 }
 
+bool objects_is_fresh(const struct objects *objects, int64_t seen_ms)
+{
+	return seen_ms && clock_mono_ms() - seen_ms < objects->remote->conf->metadata_ms;
+}
+
+int objects_ttl(const struct objects *objects)
+{
+	return (int)(objects->remote->conf->metadata_ms / 1000);
+}
+
+int64_t objects_grace_ms(const struct objects *objects)
+{
+	return clock_mono_ms() - objects->remote->conf->metadata_ms + OBJECTS_GRACE_MS;
+}
+
 bool object_file_is_fresh_locked(const struct object_file *file)
 {
 	return file->version && objects_is_fresh(file->objects, file->fresh_ms);
@@ -568,15 +583,4 @@ void objects_report(struct objects *objects, const char *bucket, const char *key
 		return;
 	report_error(serve->report, name, path, err, sentence);
 	log_error("%s: %s: %s", path, fault_name(err), sentence);
-}
-
-void waiters_fail(struct request *row, int error, const struct fault *fault)
-{
-	while (row) {
-		struct request *next = row->next_waiter;
-		row->next_waiter = NULL;
-		row->call.fault = *fault;
-		request_finish(row, error);
-		row = next;
-	}
 }

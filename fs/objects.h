@@ -220,6 +220,3 @@ bool objects_is_missing_locked(const struct objects *objects, const char *bucket
 
 struct child object_dir_child(struct object_dir *dir);
 struct child object_file_child(struct object_file *file);
-
-/* All in the row fail alike. Not under a lock. */
-void waiters_fail(struct request *row, int error, const struct fault *fault);

@@ -25,16 +25,6 @@ static int errno_of_rename(int r)
 	return r == -EOPNOTSUPP || r == -ENOSYS || r == -EXDEV ? -EPERM : r;
 }
 
-static void answer(struct request *row)
-{
-	while (row) {
-		struct request *next = row->next_waiter;
-		row->next_waiter = NULL;
-		request_finish(row, 0);
-		row = next;
-	}
-}
-
 static void tick(void *arg)
 {
 	struct objects *objects = arg;
@@ -46,16 +36,11 @@ static void tick(void *arg)
 		for (struct rename *rename = objects->renames; rename; rename = rename->next) {
 			if (now < rename->begun_ms + RENAME_PATIENCE_MS || !rename->callers.first)
 				continue;
-			struct request *own = waiters_take(&rename->callers); /* one, as a rule */
-			struct request **end = &own;
-			while (*end)
-				end = &(*end)->next_waiter;
-			*end = row;
-			row = own;
+			row = waiters_join(waiters_take(&rename->callers), row); /* one, as a rule */
 		}
 		renames_kick_locked(objects);
 	}
-	answer(row);
+	waiters_finish(row);
 }
 
 void renames_plan_tick_locked(struct objects *objects)
@@ -146,15 +131,6 @@ static void tell_failure(struct objects *objects, struct failure *failure, struc
 	free(failure->key);
 }
 
-static struct request *take_all_locked(struct rename *rename)
-{
-	struct request *row = waiters_take(&rename->callers), **end = &row;
-	while (*end)
-		end = &(*end)->next_waiter;
-	*end = waiters_take(&rename->waiters);
-	return row;
-}
-
 /* The copies that were made are removed before it is forgotten. */
 static void begin_undo(struct rename *rename)
 {
@@ -185,7 +161,7 @@ static void bury(struct rename *dead)
 		rename->next = NULL;
 		{
 			LOCK_SCOPE(&objects->lock);
-			row = take_all_locked(rename);
+			row = waiters_join(waiters_take(&rename->callers), waiters_take(&rename->waiters));
 			take_failure_locked(rename, true, &failure);
 		}
 		tell_failure(objects, &failure, row);
@@ -221,7 +197,7 @@ static void done(struct rename *rename)
 		renames_kick_locked(objects);
 		begin_uploads_locked(objects);
 	}
-	answer(callers);
+	waiters_finish(callers);
 	waiters_resume(row);
 	rename_free(rename);
 }

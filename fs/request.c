@@ -345,17 +345,46 @@ bool waiters_are_heard(const struct request *row)
 	return row;
 }
 
+struct request *waiters_join(struct request *row, struct request *other)
+{
+	struct request **end = &row;
+	while (*end)
+		end = &(*end)->next_waiter;
+	*end = other;
+	return row;
+}
+
+static struct request *shift(struct request **row)
+{
+	struct request *rq = *row;
+	*row = STEAL(rq->next_waiter);
+	return rq;
+}
+
+void waiters_finish(struct request *row)
+{
+	while (row)
+		request_finish(shift(&row), 0);
+}
+
+void waiters_fail(struct request *row, int error, const struct fault *fault)
+{
+	while (row) {
+		struct request *rq = shift(&row);
+		rq->call.fault = *fault;
+		request_finish(rq, error);
+	}
+}
+
 void waiters_resume(struct request *row)
 {
 	while (row) {
-		struct request *next = row->next_waiter;
-		row->next_waiter = NULL;
-		row->has_waited = true;
-		if (row->is_answered)
-			request_unref(row);
+		struct request *rq = shift(&row);
+		rq->has_waited = true;
+		if (rq->is_answered)
+			request_unref(rq);
 		else
-			request_resume(row);
-		row = next;
+			request_resume(rq);
 	}
 }
 

@@ -106,7 +106,12 @@ void waiters_add(struct waiters *waiters, struct request *rq); /* drops those th
 struct request *waiters_take(struct waiters *waiters);
 /* Is there one in the row whose caller has not left? */
 bool waiters_are_heard(const struct request *row);
+/* The rows in one; both may be NULL. */
+struct request *waiters_join(struct request *row, struct request *other);
+/* Not under a lock, as the next two: each asks again, is answered with 0, fails alike. */
 void waiters_resume(struct request *row);
+void waiters_finish(struct request *row);
+void waiters_fail(struct request *row, int error, const struct fault *fault);
 
 /* May this call block? If not: notes whose pool is to be used, and gives CALL_MUST_BLOCK; else 0. */
 int call_may_block(struct call *c, const struct remote *remote);
