@@ -1,68 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A source is what all readers of an object share: its ranges, and a row of parked reads. Each range is fetched by one call
- * on a thread of the remote. What lies in no reader's reach and is waited for by nobody is let go; a range under way then
- * ends at its next bytes.
+ * (fetch.c). What lies in no reader's reach and is waited for by nobody is let go; a range under way then ends at its next
+ * bytes.
  */
-#include "reader.h"
+#include "reader_private.h"
 
 #include "cleanup.h"
 #include "clock.h"
-#include "pool.h"
-#include "ranges.h"
-#include "readahead.h"
 #include "remote.h"
 #include "serve_private.h"
-#include "whole.h"
 
 #include <errno.h>
 #include <string.h>
 
 enum {
-	IN_FLIGHT = 12,       /* of a remote, besides what is waited for; one connection each */
-	IN_FLIGHT_OWN = 2,    /* which every source may have */
-	REST_BYTES = 1 << 20, /* a range is not broken off for less: that costs its connection */
+	IN_FLIGHT = 12,    /* of a remote, besides what is waited for; one connection each */
+	IN_FLIGHT_OWN = 2, /* which every source may have */
 	AGAIN_MS = 1000,
-	PROGRESS_BYTES = 64 << 10, /* what brings less in 15 s does not get on */
-	CHECKSUM_MS = 10000        /* the last read waits for it no longer; less than reads wait */
-};
-
-struct source {
-	/* immutable */
-	struct objects *objects;
-	struct object_file *file; /* referenced */
-	char *version;            /* when it was made */
-	int64_t size_bytes;
-
-	unsigned n_readers; /* protected by the objects' lock */
-
-	pthread_mutex_t lock; /* may be taken under the objects' */
-	/* protected by lock */
-	unsigned n_refs;
-	bool is_closed, may_repin;
-	struct reader *reader; /* those that have it open */
-	struct ranges ranges;
-	struct whole whole;
-	int64_t asked_ms; /* since when the service is asked for the object's checksum; 0: not yet, -1: not any more */
-	unsigned n_in_flight;
-	struct waiters waiters;
-};
-
-struct reader {
-	struct source *source; /* referenced; immutable */
-	/* protected by the source's lock */
-	struct readahead ahead;
-	bool is_stream;    /* counted as one */
-	int64_t waited_at; /* where the range began that it last waited for; -1: none yet */
-	struct reader *next;
-};
-
-struct flight {
-	struct source *source; /* referenced */
-	struct range *range;
-	struct piece *piece; /* NULL: it is not counted, or not any more */
-	enum checksum_kind kind;
-	struct checksum told; /* by the answer, before its bytes */
+	CHECKSUM_MS = 10000 /* the last read waits for it no longer; less than reads wait */
 };
 
 /* ---- from beginning to end ---- */
@@ -72,8 +28,7 @@ static struct chunks *chunks_of(const struct source *source)
 	return source->objects->remote->serve->chunks;
 }
 
-/* What the service told when it was asked. */
-static void take_checksum_locked(struct source *source, const struct checksum *told)
+void source_take_checksum_locked(struct source *source, const struct checksum *told)
 {
 	source->asked_ms = -1;
 	whole_tell(&source->whole, told);
@@ -97,7 +52,7 @@ static int source_new_locked(struct object_file *file, bool may_repin, struct so
 	source->size_bytes = file->size_bytes;
 	source->may_repin = may_repin;
 	if (file->checksum)
-		take_checksum_locked(source, file->checksum);
+		source_take_checksum_locked(source, file->checksum);
 	source->whole.size_bytes = file->size_bytes;
 	source->ranges.chunks = file->objects->remote->serve->chunks;
 	pthread_mutex_init(&source->lock, NULL);
@@ -105,7 +60,7 @@ static int source_new_locked(struct object_file *file, bool may_repin, struct so
 	return 0;
 }
 
-static void source_unref(struct source *source)
+void source_unref(struct source *source)
 {
 	pthread_mutex_lock(&source->lock);
 	bool is_last = --source->n_refs == 0;
@@ -210,7 +165,7 @@ static struct wanted wanted_locked(const struct source *source, const struct ran
 	return wanted;
 }
 
-static void let_go_locked(struct source *source)
+void source_let_go_locked(struct source *source)
 {
 	struct range *next;
 	for (struct range *range = source->ranges.first; range; range = next) {
@@ -220,7 +175,7 @@ static void let_go_locked(struct source *source)
 		range_forget(range, wanted.from, wanted.unread_from);
 		if (range->is_done && (range->n_gone == range->n_chunks || !is_wanted))
 			ranges_remove(&source->ranges, range);
-		else if (!is_wanted && range->len - range->have > REST_BYTES)
+		else if (!is_wanted && range->len - range->have > READER_REST_BYTES)
 			range->is_unwanted = true;
 	}
 }
@@ -243,57 +198,13 @@ void reader_close(struct reader *reader)
 		*at = reader->next;
 		source->is_closed = is_last;
 		set_stream_locked(reader, false);
-		let_go_locked(source);
+		source_let_go_locked(source);
 	}
 	source_unref(source);
 	free(reader);
 }
 
-/* ---- fetching ---- */
-
-static void fetch_task(void *arg);
-static void ask_task(void *arg);
-
-/* Once, beside the reading, when that goes on behind the first range. */
-static void ask_locked(struct source *source)
-{
-	if (source->asked_ms || source->whole.told.kind || !whole_is_in_order(&source->whole))
-		return;
-	source->asked_ms = -1;
-	if (pool_submit(source->objects->fetchers, ask_task, source) < 0)
-		return;
-	source->n_refs++;
-	source->asked_ms = clock_mono_ms();
-}
-
-static int start_locked(struct source *source, int64_t at, int64_t len, bool is_needed)
-{
-	struct flight *flight = malloc(sizeof(*flight));
-	struct range *range;
-	int r = flight ? ranges_add(&source->ranges, at, len, is_needed, &range) : -ENOMEM;
-	if (r < 0) {
-		free(flight);
-		return r;
-	}
-	range->progress_ms = clock_mono_ms();
-	*flight = (struct flight){.source = source,
-				  .range = range,
-				  .piece = whole_begin(&source->whole, at, len),
-				  .kind = source->whole.told.kind};
-	r = pool_submit(source->objects->fetchers, fetch_task, flight);
-	if (r < 0) {
-		if (flight->piece)
-			whole_end(&source->whole, flight->piece, 0);
-		ranges_remove(&source->ranges, range);
-		free(flight);
-		return r;
-	}
-	ask_locked(source);
-	source->n_refs++;
-	source->n_in_flight++;
-	source->objects->n_fetches++;
-	return 0;
-}
+/* ---- what is fetched ---- */
 
 static bool may_start_locked(const struct source *source)
 {
@@ -301,8 +212,7 @@ static bool may_start_locked(const struct source *source)
 	       (source->n_in_flight < IN_FLIGHT_OWN || source->objects->n_fetches < IN_FLIGHT);
 }
 
-/* More in order, as far as window, flights and memory allow. */
-static void read_ahead_locked(struct reader *reader)
+void reader_read_ahead_locked(struct reader *reader)
 {
 	struct source *source = reader->source;
 	int64_t at, n;
@@ -313,7 +223,7 @@ static void read_ahead_locked(struct reader *reader)
 			continue;
 		}
 		n = ranges_gap_end(&source->ranges, at, at + n) - at;
-		if (!may_start_locked(source) || start_locked(source, at, n, false) < 0)
+		if (!may_start_locked(source) || fetch_start_locked(source, at, n, false) < 0)
 			return;
 		readahead_took(&reader->ahead, at + n);
 	}
@@ -329,7 +239,7 @@ static int want_locked(struct source *source, int64_t at, int64_t n)
 		const struct range *range = ranges_at(&source->ranges, at);
 		int64_t next = range ? range->at + range->len
 				     : ranges_gap_end(&source->ranges, at, end > least_end ? end : least_end);
-		int r = range ? 0 : start_locked(source, at, next - at, true);
+		int r = range ? 0 : fetch_start_locked(source, at, next - at, true);
 		if (r < 0)
 			return r;
 		at = next;
@@ -352,8 +262,7 @@ static bool is_wrong_end_locked(const struct source *source, int64_t at, int64_t
 	return source->whole.state == WHOLE_WRONG && at + n == source->size_bytes;
 }
 
-/* Out of the row: those that have all they asked for; with `failed`, those that wait for what it will not bring. */
-static struct request *take_ready_locked(struct source *source, const struct range *failed,
+struct request *source_take_ready_locked(struct source *source, const struct range *failed,
 					 struct request **ret_failed)
 {
 	struct request *ready = NULL, **at = &source->waiters.first;
@@ -381,251 +290,6 @@ static struct request *take_ready_locked(struct source *source, const struct ran
 	return ready;
 }
 
-static int fail_as_wrong(struct source *source, struct fault *fault)
-{
-	LOCK_SCOPE(&source->objects->lock);
-	struct object_place place = object_file_place_locked(source->file);
-	LOCK_SCOPE(&source->lock);
-	const struct whole *whole = &source->whole;
-	return fault_set(fault, EIO, "read %s/%s: the bytes that came have the %s %s, the object has %s",
-			 place.bucket, place.key, checksum_name(whole->told.kind), whole->came,
-			 whole->told.text);
-}
-
-static void fail_wrong(struct source *source, struct request *row)
-{
-	struct fault fault = {0};
-	if (row)
-		waiters_fail(row, fail_as_wrong(source, &fault), &fault);
-}
-
-/* Its bytes so far have been counted, and are told to be there. */
-static void counted_locked(struct flight *flight)
-{
-	struct whole *whole = &flight->source->whole;
-	const struct range *range = flight->range;
-	whole_tell(whole, &flight->told);
-	flight->kind = whole->told.kind;
-	if (flight->piece && range->have == range->len)
-		whole_end(whole, flight->piece, range->len);
-	if (range->have == range->len || whole->state != WHOLE_OPEN)
-		flight->piece = NULL;
-}
-
-static int take_bytes(void *arg, const void *bytes, size_t n)
-{
-	struct flight *flight = arg;
-	struct source *source = flight->source;
-	struct range *range = flight->range;
-	struct request *ready, *wrong = NULL;
-	if ((int64_t)n > range->len - range->have)
-		return -EIO;
-	int r = range_fill(&source->ranges, range, bytes, n);
-	if (r < 0)
-		return r;
-	if (flight->piece)
-		piece_count(flight->piece, flight->told.kind ?: flight->kind, bytes, n);
-	pthread_mutex_lock(&source->lock);
-	range->have += (int64_t)n;
-	counted_locked(flight);
-	if (range->have - range->progress_at >= PROGRESS_BYTES) {
-		range->progress_ms = clock_mono_ms();
-		range->progress_at = range->have;
-	}
-	bool is_rest = range->len - range->have <= REST_BYTES && !source->objects->is_stopping;
-	bool is_over = !is_rest && (range->is_unwanted || source->is_closed || source->objects->is_stopping);
-	ready = take_ready_locked(source, NULL, &wrong);
-	pthread_mutex_unlock(&source->lock);
-	waiters_resume(ready);
-	fail_wrong(source, wrong);
-	return is_over ? -ECANCELED : 0;
-}
-
-static int changed(struct fault *fault, const char *bucket, const char *key)
-{
-	return fault_set(fault, ESTALE, "%s/%s was changed while it was read; open it again", bucket, key);
-}
-
-/* Where the file is now, and of which version its content is; -ESTALE if that is another. */
-static int whereabouts(struct source *source, char **ret_bucket, char **ret_key, char **ret_version)
-{
-	const struct object_file *file = source->file;
-	LOCK_SCOPE(&source->objects->lock);
-	struct object_place place = object_file_place_locked(file);
-	*ret_bucket = strdup(place.bucket);
-	*ret_key = strdup(place.key);
-	*ret_version = strdup(file->version ? file->version : "");
-	if (!*ret_bucket || !*ret_key || !*ret_version)
-		return -ENOMEM;
-	return file->version && !file->is_stale ? 0 : -ESTALE;
-}
-
-/* Has it moved, within this mount, since that was its place? */
-static bool has_moved(struct source *source, const char *bucket, const char *key)
-{
-	const struct object_file *file = source->file;
-	LOCK_SCOPE(&source->objects->lock);
-	struct object_place place = object_file_place_locked(file);
-	return !file->is_stale && (strcmp(place.bucket, bucket) != 0 || strcmp(place.key, key) != 0);
-}
-
-static int fetch(struct flight *flight, struct fault *fault)
-{
-	struct source *source = flight->source;
-	const struct range *range = flight->range;
-	bool is_again;
-	int r;
-	do {
-		cleanup_free char *bucket = NULL, *key = NULL, *version = NULL;
-		struct backend *be;
-		r = whereabouts(source, &bucket, &key, &version);
-		if (r == 0)
-			r = remote_backend(source->objects->remote, &be, fault);
-		if (r == 0)
-			r = backend_object_read(be, bucket, key, version, range->at + range->have,
-						range->len - range->have, take_bytes, flight, &flight->told,
-						fault);
-		if (r == 0 && range->have < range->len)
-			r = fault_set(fault, EIO, "%s/%s: the service gave less than it has", bucket, key);
-		bool is_elsewhere = r == -ESTALE || r == -ENOENT;
-		is_again = is_elsewhere && has_moved(source, bucket, key);
-		if (is_elsewhere)
-			r = changed(fault, bucket, key);
-	} while (is_again);
-	return r;
-}
-
-/* Nothing was given yet, and the kernel has no old pages: the new content will do, if it has the same size. */
-static bool repin(const struct flight *flight)
-{
-	struct source *source = flight->source;
-	struct objects *objects = source->objects;
-	struct object_file *file = source->file;
-	cleanup_free char *bucket = NULL, *key = NULL, *version = NULL;
-	struct object_detail detail = {0};
-	struct backend *be;
-	{
-		LOCK_SCOPE(&source->lock);
-		const struct range *range = flight->range;
-		bool is_alone =
-			source->ranges.first == range && !range->next; /* else others have old bytes */
-		if (!source->may_repin || range->have > 0 || !is_alone)
-			return false;
-		source->may_repin = false;
-	}
-	int r = whereabouts(source, &bucket, &key, &version);
-	if (r == 0)
-		r = remote_backend(objects->remote, &be, NULL);
-	if (r == 0)
-		r = backend_object_get(be, bucket, key, &detail, NULL);
-	LOCK_SCOPE(&objects->lock);
-	bool is_right =
-		r == 0 && detail.size_bytes == source->size_bytes && !file->spool && file->n_open == 1;
-	if (is_right &&
-	    object_file_set_locked(file, detail.version, detail.size_bytes, detail.changed_ns, true) == 0)
-		file->cached_content = file->told_content = file->content = ++objects->n_contents;
-	object_detail_release(&detail);
-	return is_right;
-}
-
-/* The handles of the file are of no use any more; who opens it again gets another. */
-static void give_up(struct source *source)
-{
-	struct objects *objects = source->objects;
-	{
-		LOCK_SCOPE(&objects->lock);
-		object_file_unlist_locked(source->file);
-		if (!source->file->spool)
-			object_file_make_stale_locked(source->file);
-	}
-	notify_attr(objects->remote->serve->notify, &kind_object_file, source->file, 0, NULL);
-}
-
-/* What it has brought stays; what is missing is fetched anew when somebody asks for it. */
-static void end_locked(struct source *source, struct range *range, bool has_failed,
-		       struct request **ret_ready, struct request **ret_failed)
-{
-	const struct range whole = {.at = range->at, .len = range->len};
-	ranges_cut(&source->ranges, range);
-	for (struct reader *reader = source->reader; has_failed && reader; reader = reader->next)
-		if (reader->ahead.position < whole.at + whole.len)
-			readahead_lost(&reader->ahead, range->at + range->len);
-	*ret_ready = take_ready_locked(source, has_failed ? &whole : NULL, ret_failed);
-	if (range->is_unwanted)
-		ranges_remove(&source->ranges, range);
-	let_go_locked(source);
-	for (struct reader *reader = source->reader; !has_failed && reader; reader = reader->next)
-		read_ahead_locked(reader);
-}
-
-static void fetch_task(void *arg)
-{
-	struct flight *flight = arg;
-	struct source *source = flight->source;
-	struct fault fault = {0};
-	struct request *ready, *failed = NULL;
-	int r = source->objects->is_stopping ? -EINTR : fetch(flight, &fault);
-	if (r == -ESTALE && repin(flight))
-		r = fetch(flight, &fault);
-	if (r == -ESTALE)
-		give_up(source);
-	source->objects->n_fetches--;
-	pthread_mutex_lock(&source->lock);
-	source->n_in_flight--;
-	if (flight->piece)
-		whole_end(&source->whole, flight->piece, flight->range->have);
-	end_locked(source, flight->range, r < 0, &ready, &failed);
-	pthread_mutex_unlock(&source->lock);
-	waiters_resume(ready);
-	if (r < 0)
-		waiters_fail(failed, r == -ECANCELED ? -EINTR : r, &fault);
-	source_unref(source);
-	free(flight);
-}
-
-/* For who reads that version later; without memory it is asked for again. */
-static void keep_checksum(struct object_file *file, const char *version, const struct checksum *told)
-{
-	LOCK_SCOPE(&file->objects->lock);
-	if (file->checksum || !file->version || strcmp(file->version, version) != 0)
-		return;
-	file->checksum = malloc(sizeof(*told));
-	if (file->checksum)
-		*file->checksum = *told;
-}
-
-static int ask(struct source *source, struct checksum *ret)
-{
-	cleanup_free char *bucket = NULL, *key = NULL, *version = NULL;
-	struct backend *be;
-	int r = whereabouts(source, &bucket, &key, &version);
-	if (r == 0)
-		r = remote_backend(source->objects->remote, &be, NULL);
-	if (r == 0)
-		r = backend_object_checksum(be, bucket, key, version, ret, NULL);
-	if (r == 0)
-		keep_checksum(source->file, version, ret);
-	return r;
-}
-
-/* Where that fails, answers to reads may tell it. */
-static void ask_task(void *arg)
-{
-	struct source *source = arg;
-	struct checksum told = {0};
-	struct request *ready, *wrong = NULL;
-	int r = source->objects->is_stopping ? -EINTR : ask(source, &told);
-	pthread_mutex_lock(&source->lock);
-	source->asked_ms = -1;
-	if (r == 0)
-		take_checksum_locked(source, &told);
-	ready = take_ready_locked(source, NULL, &wrong);
-	pthread_mutex_unlock(&source->lock);
-	waiters_resume(ready);
-	fail_wrong(source, wrong);
-	source_unref(source);
-}
-
 /* ---- reading ---- */
 
 /*
@@ -648,8 +312,8 @@ static void note_locked(struct reader *reader, int64_t at, int64_t n)
 {
 	readahead_note(&reader->ahead, at, n);
 	set_stream_locked(reader, readahead_is_stream(&reader->ahead) && at + n < reader->source->size_bytes);
-	read_ahead_locked(reader);
-	let_go_locked(reader->source);
+	reader_read_ahead_locked(reader);
+	source_let_go_locked(reader->source);
 }
 
 static ssize_t lend(struct call *c, struct reader *reader, size_t size, off_t offset, struct loan **ret)
@@ -684,5 +348,5 @@ static ssize_t lend(struct call *c, struct reader *reader, size_t size, off_t of
 ssize_t reader_lend(struct call *c, struct reader *reader, size_t size, off_t offset, struct loan **ret)
 {
 	ssize_t n = lend(c, reader, size, offset, ret);
-	return n == -EIO ? fail_as_wrong(reader->source, &c->fault) : n;
+	return n == -EIO ? fetch_fail_as_wrong(reader->source, &c->fault) : n;
 }
