@@ -189,18 +189,24 @@ bool version_is_there_locked(const struct version *v)
 	return v->is_listed || v->is_pending || v->failure;
 }
 
+/* One that this mount is making has failed once it is given up, with its sentence in errors, whatever a listing says. */
+static bool is_as_listed_locked(const struct version *v)
+{
+	return v->is_listed && !(v->is_pending && v->state == VERSION_FAILED);
+}
+
 enum version_state version_state_locked(const struct version *v)
 {
 	if (v->is_removing)
 		return VERSION_DELETING;
-	if (v->is_listed)
+	if (is_as_listed_locked(v))
 		return v->state;
 	return v->is_pending ? VERSION_CREATING : VERSION_FAILED;
 }
 
 const char *version_why_locked(const struct version *v)
 {
-	const char *why = v->is_listed ? v->why : v->failure;
+	const char *why = is_as_listed_locked(v) ? v->why : v->failure;
 	return why ? why : "";
 }
 

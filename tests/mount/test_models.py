@@ -561,6 +561,20 @@ def test_a_service_that_is_away_is_asked_again(failing):
     failing.version("v3", "job")
 
 
+def test_a_version_has_not_failed_while_it_is_tried_again(failing):
+    """Even where the service lists it as FAILED."""
+    failing.rules.write_text("version-create fail EHOSTUNREACH\n")
+    os.symlink("../../jobs/job", failing.dir / "v3")
+    wait_for(lambda: "v3: " in failing.mnt.log(), what="it was tried")
+    (failing.mnt.path / ".trainfs/ctl").write_text("refresh\n")
+    versions = [item["version"] for item in failing.model_json()["versions"]]
+    assert [v["state"] for v in versions if v["name"].endswith("/v3")] == ["CREATING"]
+    assert state(failing.dir / "v3") == "CREATING"
+    assert (failing.dir / "v3/why").read_text() == ""
+    failing.rules.write_text("")
+    wait_for(lambda: state(failing.dir / "v3") == "READY", what="READY")
+
+
 def test_a_switch_that_fails_changes_nothing(failing):
     failing.rules.write_text("alias-set fail EPERM\n")
     assert sh("ln -sfn v2 default", cwd=failing.dir, check=False).returncode != 0
