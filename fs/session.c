@@ -102,11 +102,18 @@ static int explain_failure(const char *path, const char *words, struct fault *re
 enum { DIRECT_IO_ALLOW_MMAP = 1 << (36 - 32) /* of flags2 */ };
 
 static atomic_bool has_answered_init;
+/* While this thread releases interrupts, nothing that it answers is written. */
+static _Thread_local bool is_releasing;
+static _Thread_local bool has_released;
 
 static ssize_t write_answer(int fd, struct iovec *iov, int count, void *userdata)
 {
 	const struct fuse_out_header *header = iov[0].iov_base;
 	bool is_answer = header->unique != 0; /* else a notification */
+	if (is_releasing) {
+		has_released |= header->error == -EAGAIN;
+		return header->len;
+	}
 	if (is_answer && !has_answered_init && !atomic_exchange(&has_answered_init, true) && count == 2 &&
 	    iov[1].iov_len >= sizeof(struct fuse_init_out)) {
 		struct fuse_init_out *init = iov[1].iov_base;
@@ -129,12 +136,31 @@ static ssize_t read_request(int fd, void *buf, size_t size, void *userdata)
 	return n;
 }
 
-/* Takes libfuse's reading and writing of /dev/fuse over. */
-static int mend_io(struct fuse_session *fuse)
+int session_take_io(struct fuse_session *fuse, int fd)
 {
 	static const struct fuse_custom_io io = {.writev = write_answer, .read = read_request};
 	has_answered_init = false;
-	return fuse_session_custom_io(fuse, &io, fuse_session_fd(fuse));
+	return fuse_session_custom_io(fuse, &io, fd);
+}
+
+/*
+ * An interrupt of a request that was answered meanwhile stays in libfuse until the next request comes, when it is told to
+ * try again; at the end it would leak. So requests come until nobody is told so, of a kind that libfuse itself refuses.
+ */
+static void release_interrupts(struct fuse_session *fuse)
+{
+	struct {
+		struct fuse_in_header in;
+		struct fuse_bmap_in bmap;
+	} request = {.in = {.len = sizeof(request), .opcode = FUSE_BMAP, .unique = UINT64_MAX}};
+	struct fuse_buf buf = {.size = sizeof(request), .mem = &request};
+
+	is_releasing = true;
+	do {
+		has_released = false;
+		fuse_session_process_buf(fuse, &buf);
+	} while (has_released);
+	is_releasing = false;
 }
 
 int session_open(const char *path, const char *fuse_options, const struct fuse_lowlevel_ops *ops,
@@ -160,7 +186,7 @@ int session_open(const char *path, const char *fuse_options, const struct fuse_l
 		fuse_session_destroy(session.fuse);
 		return explain_failure(path, words, reterr);
 	}
-	r = mend_io(session.fuse);
+	r = session_take_io(session.fuse, fuse_session_fd(session.fuse));
 	if (r < 0)
 		log_warning("tables cannot be mapped shared: %s, ignoring", strerror(-r));
 	r = mountpoint_find(path, &session.mountpoint);
@@ -229,6 +255,7 @@ void session_close(struct session *session)
 		close(end[0]);
 		close(end[1]);
 	}
+	release_interrupts(session->fuse);
 	fuse_session_unmount(session->fuse);
 	fuse_session_destroy(STEAL(session->fuse));
 	mountpoint_release(&session->mountpoint);

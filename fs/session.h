@@ -26,6 +26,9 @@ struct session {
 int session_open(const char *path, const char *fuse_options, const struct fuse_lowlevel_ops *ops,
 		 void *userdata, struct session *ret, struct fault *reterr);
 
+/* Takes libfuse's reading and writing of its connection over, which is fd, for what session.c mends. -errno. */
+int session_take_io(struct fuse_session *fuse, int fd);
+
 /*
  * Lets the kernel read SESSION_READ_AHEAD_KB ahead of who reads in order, instead of 128: only root may. -errno. After the
  * mount has answered, for the kernel sets it then.
