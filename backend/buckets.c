@@ -82,19 +82,17 @@ int backend_objects(struct backend *be, const char *bucket, const char *prefix, 
 		    struct fault *reterr)
 {
 	struct fault fault = {0};
-	struct object_page page = {0};
 	char name[OBJECT_NAME_MAX];
 
-	assert(be && bucket && prefix && cursor && sink && ret);
+	assert(be && bucket && prefix && cursor && sink && ret && cursor != ret->cursor);
 	assert(max_rows >= 1 && max_rows <= 1000);
 	object_name(bucket, prefix, name);
 	if (!OP(be, buckets, objects))
 		return backend_missing(be, "list objects", name, reterr);
-	int r = be->type->buckets->objects(be, bucket, prefix, false, cursor, max_rows, sink, arg, &page,
+	*ret = (struct object_page){0};
+	int r = be->type->buckets->objects(be, bucket, prefix, false, cursor, max_rows, sink, arg, ret,
 					   &fault);
-	assert(r < 0 || !page.has_more || page.cursor[0]);
-	if (r == 0)
-		*ret = page;
+	assert(r < 0 || !ret->has_more || ret->cursor[0]);
 	return backend_answer(be, "list objects", name, r, &fault, reterr);
 }
 

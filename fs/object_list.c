@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Listings of directories of objects: fetched by one, page by page, while the others who want it are parked on the
+ * Listings of directories of objects: fetched by one, all pages, while the others who want it are parked on the
  * directory. Keys that cannot be names are left out, and named in errors once.
  */
 #include "objects.h"
 
 #include "cleanup.h"
 #include "clock.h"
+#include "object_pages.h"
 #include "remote.h"
 #include "renames.h"
 #include "serve_private.h"
@@ -16,7 +17,6 @@
 #include <string.h>
 
 enum {
-	PAGE_ROWS = 1000,
 	ROWS_MAX = 5000000,
 	LIST_TRIES = 10,       /* of a directory that is renamed meanwhile */
 	LOOKUP_PAGES_MAX = 10, /* more are not fetched for the sake of a lookup */
@@ -65,6 +65,7 @@ static void hide_double(void *arg, const char *name)
 /* ---- listings ---- */
 
 struct fetch {
+	struct call *call;
 	struct object_dir *dir;
 	const char *bucket, *prefix; /* of the directory when it began: a rename may come between */
 	struct object_rows rows;
@@ -95,8 +96,11 @@ static int take_object(void *arg, const struct object_entry *object)
 }
 
 /* Gives those who wait more time: there is progress. False: nobody waits any more. */
-static bool prolong(struct object_dir *dir, struct request *own)
+static bool prolong(void *arg)
 {
+	struct fetch *fetch = arg;
+	struct object_dir *dir = fetch->dir;
+	struct request *own = fetch->call->request;
 	bool has_waiters = own && !request_is_answered(own);
 	if (has_waiters)
 		request_park(own, REQUEST_DEADLINE_MS);
@@ -110,33 +114,18 @@ static bool prolong(struct object_dir *dir, struct request *own)
 	return has_waiters && !dir->objects->is_stopping;
 }
 
-/* All pages. A service that repeats itself for ever is found by Brent's way: one cursor is kept, from page 1, 2, 4, ... */
-static int fetch_pages(struct call *c, struct fetch *fetch, size_t max_pages)
+static int fetch_pages(struct fetch *fetch, size_t n_max)
 {
-	const struct object_dir *dir = fetch->dir;
-	struct backend *be;
-	struct object_page page = {0}, kept = {0};
-	size_t n_pages = 0, keep_at = 1;
-	int r = remote_backend(dir->objects->remote, &be, &c->fault);
-	page.has_more = true;
-	while (r == 0 && page.has_more) {
-		struct object_page next = {0};
-		if (n_pages == max_pages)
-			return -EFBIG;
-		r = backend_objects(be, fetch->bucket, fetch->prefix, page.cursor, PAGE_ROWS, take_object,
-				    fetch, &next, &c->fault);
-		if (r == 0 && next.has_more && strcmp(next.cursor, kept.cursor) == 0)
-			r = fault_set(&c->fault, EIO, "%s: the service lists the same page again and again",
-				      dir->bucket);
-		page = next;
-		if (++n_pages == keep_at) {
-			kept = page;
-			keep_at *= 2;
-		}
-		if (r == 0 && page.has_more && !prolong(fetch->dir, c->request))
-			r = -EINTR;
-	}
-	return r;
+	struct objects *objects = fetch->dir->objects;
+	struct object_pages pages = {.pool = objects->fetchers,
+				     .bucket = fetch->bucket,
+				     .prefix = fetch->prefix,
+				     .n_max = n_max,
+				     .sink = take_object,
+				     .goes_on = prolong,
+				     .arg = fetch};
+	int r = remote_backend(objects->remote, &pages.be, &fetch->call->fault);
+	return r < 0 ? r : object_pages(&pages, &fetch->call->fault);
 }
 
 /* Names that were changed here while the service was being asked: their rows are as we left them. */
@@ -219,7 +208,7 @@ static int take_rows_locked(struct fetch *fetch)
 	dir->listed_ms = dir->seen_ms = clock_mono_ms();
 	if (fetch->changed_ns > dir->changed_ns)
 		dir->changed_ns = fetch->changed_ns;
-	dir->is_huge = dir->rows.n > (size_t)LOOKUP_PAGES_MAX * PAGE_ROWS;
+	dir->is_huge = dir->rows.n > (size_t)LOOKUP_PAGES_MAX * OBJECT_PAGE_ROWS;
 	plan_sweep_locked(dir->objects);
 	return 0;
 }
@@ -249,7 +238,7 @@ static int finish_locked(struct fetch *fetch, int r, bool is_short, struct reque
 int object_dir_fetch(struct call *c, struct object_dir *dir, bool is_short)
 {
 	struct objects *objects = dir->objects;
-	struct fetch fetch = {.dir = dir};
+	struct fetch fetch = {.call = c, .dir = dir};
 	struct request *row;
 	int r = call_may_block(c, objects->remote);
 	if (r < 0)
@@ -269,7 +258,7 @@ int object_dir_fetch(struct call *c, struct object_dir *dir, bool is_short)
 	fetch.bucket = dir->bucket;
 	fetch.prefix = dir->prefix;
 	pthread_mutex_unlock(&objects->lock);
-	r = fetch_pages(c, &fetch, is_short ? LOOKUP_PAGES_MAX : SIZE_MAX);
+	r = fetch_pages(&fetch, is_short ? LOOKUP_PAGES_MAX : SIZE_MAX);
 	remote_answered(objects->remote, r, &c->fault);
 	if (r == 0)
 		r = object_rows_sort(&fetch.rows, hide_double, dir);

@@ -291,7 +291,9 @@ struct bucket_ops {
 	 * prefixes up to the next '/' behind it. In the order of their bytes from page to page; in a page both kinds may be
 	 * apart. is_deep: objects alone, however deep they lie. The key equal to the prefix itself (a directory's marker)
 	 * is a row like others. Nothing there is an empty page, -ENOENT a bucket that is not there.
-	 * `cursor`: "" is the first page, then ret->cursor while ret->has_more. max_rows: a wish, 1 to 1000.
+	 * `cursor`: "" is the first page, then what ret->cursor was while ret->has_more. max_rows: a wish, 1 to 1000.
+	 * `ret` is zeroed by the wrapper, and filled before the first row where the service tells it there: the sink may
+	 * look, and somebody ask for the next page meanwhile.
 	 */
 	int (*objects)(struct backend *be, const char *bucket, const char *prefix, bool is_deep,
 		       const char *cursor, unsigned max_rows, object_sink sink, void *arg,

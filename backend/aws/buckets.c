@@ -123,8 +123,9 @@ static int aws_objects(struct backend *be, const char *bucket, const char *prefi
 	struct aws *aws = aws_of(be);
 	cleanup_http_reply struct http_reply reply = {0};
 	cleanup_call struct aws_call call = {0};
-	char rows[16], next[AWS_TOKEN_MAX + 1];
+	char rows[16], next[AWS_TOKEN_MAX + 1] = "";
 	struct paging paging;
+	struct paging_sink page = {.sink = sink, .arg = arg, .paging = &paging, .token = next, .ret = ret};
 	int r = paging_parse(cursor, &paging, reterr);
 	if (r < 0)
 		return r;
@@ -139,8 +140,8 @@ static int aws_objects(struct backend *be, const char *bucket, const char *prefi
 	aws_call_query(&call, "prefix", prefix);
 	r = aws_call_perform(aws, &call, &reply, reterr);
 	if (r == 0)
-		r = aws_parse_objects(reply.body.data, reply.body.len, prefix, is_deep, sink, arg, next,
-				      reterr);
+		r = aws_parse_objects(reply.body.data, reply.body.len, prefix, is_deep, paging_row, &page,
+				      next, reterr);
 	return r < 0 ? r : paging_end(&paging, next, ret, reterr);
 }
 

@@ -284,7 +284,7 @@ struct objects_reader {
 	bool has_size;
 	char key[3 * OBJECT_KEY_MAX + 1], version[OBJECT_VERSION_MAX + 1];
 	int64_t size_bytes, changed_ns;
-	char next[AWS_TOKEN_MAX + 1];
+	char *next; /* AWS_TOKEN_MAX + 1 */
 };
 
 static bool objects_is_row(const struct objects_reader *reader, bool is_prefix)
@@ -356,7 +356,7 @@ static int objects_end(void *arg, const char *path, const char *text)
 	if (!strcmp(name, "IsTruncated"))
 		reader->is_truncated = !strcmp(text, "true");
 	else if (!strcmp(name, "NextContinuationToken"))
-		return str_copy(reader->next, sizeof(reader->next), text) ? 0 : -EIO;
+		return str_copy(reader->next, AWS_TOKEN_MAX + 1, text) ? 0 : -EIO;
 	return 0;
 }
 
@@ -364,7 +364,9 @@ int aws_parse_objects(const char *xml, size_t n, const char *prefix, bool is_dee
 		      void *arg, char next[static AWS_TOKEN_MAX + 1], struct fault *reterr)
 {
 	static const char encoded[] = "<EncodingType>url</EncodingType>"; /* rows may come before it */
-	struct objects_reader reader = {.prefix = prefix, .is_deep = is_deep, .sink = sink, .arg = arg};
+	struct objects_reader reader = {
+		.prefix = prefix, .is_deep = is_deep, .sink = sink, .arg = arg, .next = next};
+	next[0] = '\0';
 	reader.is_encoded = n > 0 && memmem(xml, n, encoded, sizeof(encoded) - 1);
 	int r = walk_xml(xml, n, objects_end, &reader);
 	if (r < 0 && reader.has_failed)
@@ -374,7 +376,8 @@ int aws_parse_objects(const char *xml, size_t n, const char *prefix, bool is_dee
 				 "S3 answered something that is no list of what is below \"%s\"", prefix);
 	if (reader.is_truncated && !*reader.next)
 		return fault_set(reterr, EIO, "S3 gave a part of a list, and no way to the rest");
-	memcpy(next, reader.is_truncated ? reader.next : "", reader.is_truncated ? sizeof(reader.next) : 1);
+	if (!reader.is_truncated)
+		next[0] = '\0';
 	return 0;
 }
 

@@ -29,6 +29,7 @@ int aws_parse_buckets(const char *xml, size_t n, aws_bucket_sink sink, void *arg
 /*
  * ListBucketResult of ListObjectsV2, for that prefix, with delimiter=/ or (is_deep) without; a row that does not lie
  * directly, or at all, below it is -EIO. A key with a NUL in it is left out: it cannot be named in C.
+ * `next` is there as soon as it was read, which may be before the first row.
  */
 int aws_parse_objects(const char *xml, size_t n, const char *prefix, bool is_deep, object_sink sink,
 		      void *arg, char next[static AWS_TOKEN_MAX + 1], struct fault *reterr);

@@ -50,6 +50,16 @@ int paging_end(struct paging *paging, const char *token, struct object_page *ret
 	return 0;
 }
 
+int paging_row(void *paging_sink, const struct object_entry *object)
+{
+	const struct paging_sink *rows = paging_sink;
+	struct paging paging = *rows->paging;
+	if (!rows->ret->has_more && *rows->token)
+		(void)paging_end(&paging, rows->token, rows->ret,
+				 NULL); /* the end tells what is wrong with it */
+	return rows->sink(rows->arg, object);
+}
+
 bool paging_is_row(const char *key, const char *prefix, bool is_deep, bool is_prefix)
 {
 	size_t n = strlen(prefix);

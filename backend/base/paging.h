@@ -26,6 +26,16 @@ int paging_next(struct paging *paging, const char *token, struct fault *reterr);
 /* The end of a page that `token` follows; "": the last. As paging_next; the token fits into a cursor. */
 int paging_end(struct paging *paging, const char *token, struct object_page *ret, struct fault *reterr);
 
+/* A sink before another: the page is filled before that gets its first row, if the service has told the token by then. */
+struct paging_sink {
+	object_sink sink;
+	void *arg;
+	const struct paging *paging; /* as it was parsed */
+	const char *token;           /* of the next page; "" until it is known */
+	struct object_page *ret;
+};
+int paging_row(void *paging_sink, const struct object_entry *object);
+
 /*
  * Has a listing of `prefix` (is_deep: with all that lies deeper) such a row? The prefix itself, what lies below, and
  * common prefixes, which are one name longer.

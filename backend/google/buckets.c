@@ -116,8 +116,9 @@ static int google_objects(struct backend *be, const char *bucket, const char *pr
 {
 	cleanup_http_reply struct http_reply reply = {0};
 	cleanup_call struct google_call call = {0};
-	char next[GOOGLE_TOKEN_MAX + 1];
+	char next[GOOGLE_TOKEN_MAX + 1] = "";
 	struct paging paging;
+	struct paging_sink page = {.sink = sink, .arg = arg, .paging = &paging, .token = next, .ret = ret};
 	int r = paging_parse(cursor, &paging, reterr);
 	if (r < 0)
 		return r;
@@ -131,8 +132,8 @@ static int google_objects(struct backend *be, const char *bucket, const char *pr
 	google_call_query(&call, "prefix", *prefix ? prefix : NULL);
 	r = google_call_perform(&call, bucket, &reply, reterr);
 	if (r == 0)
-		r = google_parse_objects(reply.body.data, reply.body.len, prefix, is_deep, sink, arg, next,
-					 reterr);
+		r = google_parse_objects(reply.body.data, reply.body.len, prefix, is_deep, paging_row, &page,
+					 next, reterr);
 	return r < 0 ? r : paging_end(&paging, next, ret, reterr);
 }
 

@@ -142,11 +142,11 @@ int mem_objects(struct backend *be, const char *bucket, const char *prefix, bool
 			ret->has_more = true;
 			snprintf(ret->cursor, sizeof(ret->cursor), "%sagain", prefix);
 		}
+		if (ret->has_more && !ret->cursor[0])
+			snprintf(ret->cursor, sizeof(ret->cursor), "%s", row[n - 1].key);
 	}
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = sink(arg, &row[i].entry);
-	if (r == 0 && ret->has_more && !ret->cursor[0])
-		snprintf(ret->cursor, sizeof(ret->cursor), "%s", row[n - 1].key);
 	return r < 0 ? r : mem_leave(mem, MEM_OBJECTS, 0, reterr);
 }
 

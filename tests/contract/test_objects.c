@@ -86,6 +86,8 @@ struct rows {
 	size_t n, n_pages, n_biggest;
 	int stop_after; /* 0: never */
 	struct object_entry last;
+	const struct object_page *page;    /* what the listing fills */
+	char ahead[OBJECT_CURSOR_MAX + 1]; /* what a row found there */
 };
 
 static int take_row(void *arg, const struct object_entry *object)
@@ -95,6 +97,8 @@ static int take_row(void *arg, const struct object_entry *object)
 	cr_assert(lt(sz, rows->n, 64));
 	rows->name[rows->n++] = strdup(object->key);
 	rows->last = *object;
+	if (rows->page && rows->page->has_more)
+		memcpy(rows->ahead, rows->page->cursor, sizeof(rows->ahead));
 	if (object->is_prefix)
 		cr_expect(eq(str, (char *)object->version, ""));
 	else
@@ -122,10 +126,15 @@ static void list(struct contract *c, const char *prefix, unsigned max_rows, stru
 		char cursor[OBJECT_CURSOR_MAX + 1];
 		size_t before = rows->n;
 		memcpy(cursor, page.cursor, sizeof(cursor));
+		rows->page = &page;
+		rows->ahead[0] = '\0';
 		contract_ok(c, backend_objects(c->be, B, prefix, cursor, max_rows, take_row, rows, &page,
 					       &c->fault));
 		if (rows->n - before > rows->n_biggest)
 			rows->n_biggest = rows->n - before;
+		if (rows->ahead[0])
+			cr_expect(page.has_more && strcmp(rows->ahead, page.cursor) == 0,
+				  "%s: a row found another way to the next page", c->type->name);
 		cr_assert(lt(sz, ++rows->n_pages, 64));
 	} while (page.has_more);
 	qsort(rows->name, rows->n, sizeof(*rows->name), by_name);
