@@ -175,6 +175,8 @@ static int fetch(struct flight *flight, struct fault *fault)
 		if (r == 0 && range->have < range->len)
 			r = fault_set(fault, EIO, "%s/%s: the service gave less than it has", bucket, key);
 		bool is_elsewhere = r == -ESTALE || r == -ENOENT;
+		if (is_elsewhere && range->have == range->len) /* that came too late to matter */
+			return 0;
 		is_again = is_elsewhere && has_moved(source, bucket, key);
 		if (is_elsewhere)
 			r = changed(fault, bucket, key);

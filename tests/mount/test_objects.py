@@ -331,6 +331,20 @@ def test_a_write_costs_one_put(cloud):
     assert spent == {"put object": 1, "remove object": 1}
 
 
+def test_a_change_after_the_last_byte(cloud):
+    """The bytes are those of one version: neither they nor what is known of the object are given up."""
+    put_big(cloud, b"x" * 300000)
+    cloud.forget_pages(cloud.b / "big")
+    cloud.rules("object-read lose-reply ESTALE")
+    (cloud.m / ".trainfs/ctl").write_text("debug on\n")
+    with cloud.cost() as spent:
+        assert (cloud.b / "big").read_bytes() == b"x" * 300000
+        wait_for(lambda: "ESTALE" in cloud.m.log(), what="the answer has come")
+        assert os.stat(cloud.b / "big").st_size == 300000
+        assert (cloud.b / "big").read_bytes() == b"x" * 300000
+    assert spent == {"read object": 1}
+
+
 def test_a_handle_of_what_a_copy_has_replaced(cloud):
     """It shows the new bytes, as after any writing here, and none of the old ones."""
     old, new = pattern(24 << 20), pattern(24 << 20, 2)
