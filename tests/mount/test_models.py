@@ -263,8 +263,10 @@ def test_a_job_has_a_link_to_its_version_also_when_it_was_listed_before(mount, t
     for _ in range(2):  # the second listing is the kernel's own
         assert "model" not in os.listdir(job) and not os.path.lexists(job / "model")
     models.version("v1", "job")
+    # the kernel is told behind what makes the version READY
+    wait_for(lambda: os.path.lexists(job / "model"), what="the link is there")
     assert os.readlink(job / "model") == "../../models/mnist/v1"
-    assert "model" in os.listdir(job)
+    wait_for(lambda: "model" in os.listdir(job), what="it is listed")
 
 
 # What nobody may write is mode 0444: the kernel answers for it before we are asked, but not to root.
