@@ -195,7 +195,8 @@ def test_killed_with_drafts_of_every_kind(mount, tmp_path):
     assert (m / "local/drafts/digits_2/.error").exists() and (m / "local/drafts/job-1_2/.error").exists()
     for name in ("digits", "job-1"):
         assert contents(m / f"local/drafts/{name}") == contents(source)
-    assert os.path.basename(m.errors().splitlines()[-1].split("\t")[2]) in found
+    told = wait_for(lambda: m.errors().splitlines(), what="the errors have it")
+    assert os.path.basename(told[-1].split("\t")[2]) in found
 
 
 def slow_job(tmp_path, code=7):
@@ -441,7 +442,8 @@ def test_a_copy_that_fails_for_want_of_room_is_not_submitted(small_disk, mount, 
         assert tell(m / f"local/train/{name}") in (None, errno.ENOSPC)
         os.unlink(small_disk / "filler")
         wait_for(lambda: name in os.listdir(m / "local/drafts"), what="it is set aside")
-        assert any(f"drafts/{name}" in line and "may be incomplete" in line for line in m.errors().splitlines())
+        wait_for(lambda: any(f"drafts/{name}" in line and "may be incomplete" in line
+                             for line in m.errors().splitlines()), what="the reason is told")
     assert jobs(m) == [] and not (tmp_path / "ran").exists() and os.listdir(m / "local/train") == []
     shutil.rmtree(m / "local/drafts/synced")
     copy(f"{source}/.", m / "local/drafts/settles")  # again, with room

@@ -450,7 +450,8 @@ def is_refused(m, name, err):
     why = wait_for(lambda: (m / f"far/drafts/{name}/.error").exists() and
                    (m / f"far/drafts/{name}/.error").read_text(), what=".error")
     assert why.strip()
-    told = [line.split("\t") for line in m.errors().splitlines() if f"far/drafts/{name}" in line]
+    told = wait_for(lambda: [line.split("\t") for line in m.errors().splitlines() if f"far/drafts/{name}" in line],
+                    what="the errors have it")
     assert len(told) == 1 and told[0][1] == "far" and told[0][3] == err and told[0][4] == why.strip("\n")
     return why
 
